@@ -1,0 +1,64 @@
+"""One URL to Django's database settings, for the two engines the product runs on."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+#: A persistent connection per serving thread; a broken one is replaced on its first error.
+PERSISTENT: dict[str, Any] = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}
+
+
+class UnknownDatabase(ValueError):
+    """The URL's scheme is neither `sqlite` nor `mysql`/`mariadb`."""
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's settings for ``sqlite:///path`` or ``mysql://user:password@host:port/name``.
+
+    A MariaDB socket is given as ``?socket=/path``. Raises `UnknownDatabase` for any other scheme.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return _sqlite(parts.path)
+    if parts.scheme in ("mysql", "mariadb"):
+        socket = parts.query.removeprefix("socket=")
+        return _mariadb(
+            NAME=parts.path.lstrip("/"),
+            USER=unquote(parts.username or ""),
+            PASSWORD=unquote(parts.password or ""),
+            HOST=socket or parts.hostname or "127.0.0.1",
+            PORT=str(parts.port or ""),
+        )
+    raise UnknownDatabase(f"DATABASE_URL: unknown scheme {parts.scheme!r}; use sqlite or mysql")
+
+
+def _sqlite(path: str) -> dict[str, Any]:
+    file = Path(path)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(file),
+        # IMMEDIATE: a writer waits for the lock at BEGIN, instead of failing at its first write.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+        # A file, not memory: the tests use threads, and each has a connection.
+        "TEST": {"NAME": str(file.with_suffix(".test.sqlite3"))},
+        **PERSISTENT,
+    }
+
+
+def _mariadb(**place: str) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.mysql",
+        **place,
+        "OPTIONS": {
+            "charset": "utf8mb4",
+            "connect_timeout": 2,
+            "isolation_level": "read committed",
+            "init_command": "SET sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
+        },
+        "TEST": {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_ci"},
+        **PERSISTENT,
+    }
