@@ -1,0 +1,94 @@
+"""Every action the trail knows: its class, severity, and words for people."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.conf import settings
+
+
+class Class(StrEnum):
+    """How strongly a record is tied to what it tells of."""
+
+    #: With its change: both commit, or neither does.
+    CHANGE = "S"
+    #: To the process's spool, after the fact.
+    REPORT = "R"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    NOTICE = "notice"
+    WARNING = "warning"
+    #: Raises an alert.
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that can happen; `en` and `es` say it in a sentence's past tense."""
+
+    name: str
+    kind: Class
+    severity: Severity
+    en: str
+    es: str
+
+
+class UnknownAction(LookupError):
+    """Raised in development and tests only: not in the registry, or of the other class."""
+
+
+S, R = Class.CHANGE, Class.REPORT
+INFO, NOTICE, WARNING, CRITICAL = Severity
+
+_ALL = (
+    Action("pairing.created", R, INFO, "pairing asked for", "emparejamiento solicitado"),
+    Action("pairing.renewed", R, INFO, "pairing code renewed", "código de emparejamiento renovado"),
+    Action("pairing.approved", S, NOTICE, "pairing approved", "emparejamiento aprobado"),
+    Action("pairing.denied", S, NOTICE, "pairing denied", "emparejamiento rechazado"),
+    Action("pairing.delivered", S, NOTICE, "credentials delivered", "credenciales entregadas"),
+    Action("pairing.acknowledged", S, INFO, "credentials acknowledged", "credenciales confirmadas"),
+    Action("pairing.revoked", S, NOTICE, "device revoked", "dispositivo revocado"),
+    Action("pairing.expired", S, INFO, "pairing expired", "emparejamiento caducado"),
+    Action("code.unknown", R, NOTICE, "unknown code tried", "código desconocido probado"),
+    Action("device.renamed", S, INFO, "device renamed", "dispositivo renombrado"),
+    Action("subscriber.changed", S, NOTICE, "subscriber changed", "abonado modificado"),
+    Action("subscribers.imported", S, NOTICE, "subscribers imported", "abonados importados"),
+    Action("token.refreshed", R, INFO, "token refreshed", "token renovado"),
+    Action("token.revoked", S, NOTICE, "token revoked", "token revocado"),
+    Action("key.created", S, NOTICE, "API key created", "clave de API creada"),
+    Action("key.revoked", S, NOTICE, "API key revoked", "clave de API revocada"),
+    Action("tenant.changed", S, NOTICE, "tenant changed", "operador modificado"),
+    Action("client.changed", S, NOTICE, "public client changed", "cliente público modificado"),
+    Action("person.changed", S, NOTICE, "person's account changed", "cuenta de persona modificada"),
+    Action("plan.changed", S, NOTICE, "plan changed", "plan modificado"),
+    Action("policy.changed", S, WARNING, "limit policy changed", "política de límites modificada"),
+    Action("login.staff", S, NOTICE, "staff logged in", "personal inició sesión"),
+    Action("login.succeeded", R, INFO, "person logged in", "persona inició sesión"),
+    Action("login.failed", R, NOTICE, "login failed", "inicio de sesión fallido"),
+    Action("logout", R, INFO, "person logged out", "persona cerró sesión"),
+    Action("gate.refused", R, INFO, "request refused", "petición rechazada"),
+    Action(
+        "audit.suppressed",
+        R,
+        CRITICAL,
+        "records suppressed while the spool could not be written",
+        "registros suprimidos mientras no se podía escribir en la cola local",
+    ),
+)
+
+ACTIONS = {action.name: action for action in _ALL}
+
+
+def action(name: str, kind: Class) -> Action:
+    """The registered action, which must be of class `kind`.
+
+    With `AUDIT_STRICT` (development, tests) anything else raises `UnknownAction`. In production a
+    wrong name is recorded as it stands, with severity `warning`: an odd record beats none.
+    """
+    known = ACTIONS.get(name)
+    if known is not None and known.kind is kind:
+        return known
+    if settings.AUDIT_STRICT:
+        raise UnknownAction(f"audit action {name!r} of class {kind} is not in audit/registry.py")
+    return known or Action(name, kind, Severity.WARNING, name, name)
