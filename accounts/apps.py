@@ -15,6 +15,7 @@ class AccountsConfig(AppConfig):
         from ratelimit import revision
 
         revision.on_change(snapshot.reload)
+        revision.on_look(snapshot.follow_revocations)
         post_migrate.connect(_make_first_keys, sender=self)
 
 

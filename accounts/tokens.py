@@ -25,8 +25,7 @@ from accounts import keyring
 from accounts import snapshot as snapshots
 from accounts.models import RefreshToken, Tenant, TokenFamily
 from accounts.snapshot import ACCESS_TOKEN_LIFE, Snapshot
-from audit import clock
-from ratelimit import revision
+from audit import clock, statements
 
 REFRESH_TOKEN_LIFE = timedelta(days=30)
 ALGORITHM = "EdDSA"
@@ -86,13 +85,15 @@ def start_family(
     client_id: str = "",
 ) -> TokenFamily:
     """Begin the tokens of one sign-in: `subject` is the subscriber's code, `device` the UDID."""
-    return TokenFamily.objects.create(
+    family = TokenFamily(
         tenant_id=tenant if isinstance(tenant, int) else tenant.pk,
         subject=subject,
         device=device,
         client_id=client_id,
         scopes=sorted(scopes),
     )
+    statements.insert(family)
+    return family
 
 
 def issue(family: TokenFamily, scopes: Collection[str] | None = None) -> Tokens:
@@ -102,8 +103,8 @@ def issue(family: TokenFamily, scopes: Collection[str] | None = None) -> Tokens:
         family.save(update_fields=["scopes"])
     text = REFRESH_SCHEME + secrets.token_urlsafe(32)
     now = clock.now()
-    RefreshToken.objects.create(
-        family=family, digest=digest(text), expires_at=now + REFRESH_TOKEN_LIFE
+    statements.insert(
+        RefreshToken(family=family, digest=digest(text), expires_at=now + REFRESH_TOKEN_LIFE)
     )
     return Tokens(
         access_token=_sign(family, now),
@@ -159,7 +160,7 @@ def _use(row: RefreshToken) -> bool:
 def revoke_family(family_id: UUID, *, reason: str = "", actor: str = "") -> bool:
     """Refuse every token of a family. False when it was revoked already.
 
-    Call it last in a transaction: it locks the revision's row until the commit.
+    Other processes find it at their next look (`snapshot.follow_revocations`).
     """
     with transaction.atomic():
         won = TokenFamily.objects.filter(pk=family_id, revoked_at=None).update(
@@ -169,7 +170,6 @@ def revoke_family(family_id: UUID, *, reason: str = "", actor: str = "") -> bool
             family = TokenFamily.objects.select_related("tenant").get(pk=family_id)
             about = _about(family) | {"actor": actor, "detail": {"reason": reason}}
             audit.record_with_change("token.revoked", **about)
-            revision.bump()
     return bool(won)
 
 

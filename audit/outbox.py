@@ -2,7 +2,7 @@
 
 from django.db import connection, transaction
 
-from audit import entry, ingest, spool
+from audit import entry, ingest, spool, statements
 from audit.models import DeadLetter, Outbox
 
 BATCH_ROWS = 500
@@ -21,7 +21,7 @@ def require_transaction() -> None:
 def put(draft: entry.Draft) -> None:
     """Add the record to the transaction at work: one INSERT."""
     entry_id, text = entry.encode(draft)
-    Outbox.objects.create(id=entry_id, producer=spool.shared().producer, entry=text)
+    statements.insert(Outbox(id=entry_id, producer=spool.shared().producer, entry=text))
 
 
 def move() -> int:

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 from django.db import connection, transaction
 
-from accounts import keys, snapshot
+from accounts import keys, snapshot, tokens
 from accounts.models import ApiKey, Client, Plan, Tenant
 from ratelimit import revision, store
 
@@ -106,6 +106,23 @@ def test_an_edited_plan_holds_in_a_running_process_within_two_seconds(redis_clie
             Plan.objects.update(per_minute=7)
             revision.bump()
         assert holds(lambda: quota(text) == 7)
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.embedded
+@pytest.mark.django_db(transaction=True)
+def test_a_revoked_family_is_refused_by_a_running_process_within_two_seconds(tenant):
+    family = tokens.start_family(tenant, "S1", "udid-of-the-device")
+    token = tokens.issue(family).access_token
+    watcher = revision.Watcher(store.shared())
+    watcher.start()
+    try:
+        assert holds(lambda: tokens.verify(token) is not None)
+        number = revision.current()
+        tokens.revoke_family(family.pk)
+        assert holds(lambda: tokens.verify(token) is None)
+        assert revision.current() == number
     finally:
         watcher.stop()
 

@@ -1,0 +1,74 @@
+"""Writes of a fixed shape, put together once and run many times.
+
+Building and compiling an INSERT or UPDATE costs Django 300 to 400 us of Python, with the
+interpreter's lock held; running it costs 40. The few writes that every device causes are put
+together once. They go through Django's cursors, so transactions, query capture and errors are what
+they are elsewhere.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from django.db import DEFAULT_DB_ALIAS, connections, models
+
+
+def insert(row: models.Model) -> None:
+    """INSERT `row` as `save(force_insert=True)` does, without signals.
+
+    A key that the database generates is not read back.
+    """
+    engine = connections[DEFAULT_DB_ALIAS]
+    fields = _stored(type(row), row.pk is None)
+    values = [field.get_db_prep_save(field.pre_save(row, add=True), engine) for field in fields]
+    with engine.cursor() as cursor:
+        cursor.execute(_insert(type(row), row.pk is None, engine.vendor), values)
+    row._state.adding = False
+    row._state.db = DEFAULT_DB_ALIAS
+
+
+def update(model: type[models.Model], where: Mapping[str, Any], to: Mapping[str, Any]) -> int:
+    """UPDATE the rows whose columns equal `where`; how many there were, changed or not.
+
+    No value of `where` may be None: nothing equals NULL.
+    """
+    engine = connections[DEFAULT_DB_ALIAS]
+    values = [
+        _field(model, name).get_db_prep_save(value, engine)
+        for part in (to, where)
+        for name, value in part.items()
+    ]
+    with engine.cursor() as cursor:
+        cursor.execute(_update(model, tuple(where), tuple(to), engine.vendor), values)
+        return int(cursor.rowcount)
+
+
+def _field(model: type[models.Model], name: str) -> "models.Field[Any, Any]":
+    return cast("models.Field[Any, Any]", model._meta.get_field(name))
+
+
+def _stored(model: type[models.Model], generated: bool) -> "list[models.Field[Any, Any]]":
+    fields = model._meta.concrete_fields
+    return [field for field in fields if not (generated and field.primary_key)]
+
+
+@lru_cache(maxsize=64)
+def _insert(model: type[models.Model], generated: bool, vendor: str) -> str:
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    columns = [quote(str(field.column)) for field in _stored(model, generated)]
+    table, marks = quote(model._meta.db_table), ", ".join(["%s"] * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  our names
+
+
+@lru_cache(maxsize=256)
+def _update(
+    model: type[models.Model], where: tuple[str, ...], to: tuple[str, ...], vendor: str
+) -> str:
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+
+    def equals(name: str) -> str:
+        return f"{quote(str(_field(model, name).column))} = %s"
+
+    changes, conditions = ", ".join(map(equals, to)), " AND ".join(map(equals, where))
+    table = quote(model._meta.db_table)
+    return f"UPDATE {table} SET {changes} WHERE {conditions}"  # noqa: S608  our names
