@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class RatelimitConfig(AppConfig):
+    name = "ratelimit"
+    verbose_name = "limits"
+
+    def ready(self) -> None:
+        from ratelimit import revision
+
+        post_migrate.connect(revision.ensure_row, sender=self)

@@ -1,0 +1,169 @@
+"""This process's share of the fleet's slots, leased from Redis and renewed every second."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ratelimit.scripts import Script
+from ratelimit.store import Store, StoreAway
+
+logger = logging.getLogger(__name__)
+
+LEASE = Script(Path(__file__).parent / "lua" / "lease.lua")
+KEYS = ("rl:{-}:slots:leases", "rl:{-}:slots:demand")
+LEASE_S = 3.0
+#: Of a lease: two refreshes may be missed.
+REFRESHES = 3
+#: The soonest a refresh follows another, however much demand grows.
+SOONEST_S = 0.020
+#: The next refresh while requests still run in slots that were taken back.
+DRAINING_S = 0.100
+
+
+class Demand(NamedTuple):
+    """Slots in use, slots that could be used now (those included), and how many are critical."""
+
+    has: int
+    wants: int
+    critical: int = 0
+
+
+class SlotLease:
+    """Holds `share` slots for this process: as many as it wants and the fleet can spare.
+
+    Without Redis the share stays what it was and never grows; a process cut off alone may so add
+    its share to the fleet's slots (`renewed_s` tells for how long it has been cut off). What is
+    taken from a share is given to others only once the requests in those slots have ended.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cap: int,
+        demand: Callable[[], tuple[int, int, int]],
+        *,
+        idle: int = 1,
+        cold_share: int = 0,
+        on_share: Callable[[int], object] = lambda share: None,
+        lease_s: float = LEASE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`idle` slots are wanted even without demand: the first request then needs no round trip,
+        and an outage finds a share to go on with. `cold_share` is what a process uses that has
+        never reached Redis. `on_share` hears of every change.
+        """
+        self.share = cold_share
+        self.processes = 1
+        #: Redis had lost the leases: for this long nobody is granted more than it holds.
+        self.recovering_s = 0.0
+        self.process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._store = store
+        self._cap = cap
+        self._demand = demand
+        self._idle = idle
+        self._on_share = on_share
+        self._lease_s = lease_s
+        self._refresh_s = lease_s / REFRESHES
+        self._clock = clock
+        self._renewed_at = clock()
+        self._wake: Callable[[], object] = lambda: None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def renewed_s(self) -> float:
+        """How long ago Redis last confirmed the lease."""
+        return self._clock() - self._renewed_at
+
+    def nudge(self) -> None:
+        """Refreshes soon: demand has passed the share. Cheap to call often, from any task."""
+        self._wake()
+
+    def start(self) -> None:
+        """Keeps the lease in a task of the running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._hold(), name="slot-lease")
+
+    async def stop(self) -> None:
+        """Ends the task and gives the slots back."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        try:
+            await self._store.run_async(LEASE, KEYS, self._words(Demand(0, -1)))
+        except StoreAway:
+            logger.info("the slots could not be given back; they lapse in %.0f s", self._lease_s)
+
+    async def refresh(self) -> float:
+        """Renews the lease; returns the seconds until it should be renewed again."""
+        report = self._report()
+        try:
+            answer = await self._store.run_async(LEASE, KEYS, self._words(report))
+        except StoreAway:
+            return self._refresh_s
+        return self._settle(report, answer)
+
+    def refresh_now(self) -> float:
+        """`refresh` for threads."""
+        report = self._report()
+        try:
+            answer = self._store.run(LEASE, KEYS, self._words(report))
+        except StoreAway:
+            return self._refresh_s
+        return self._settle(report, answer)
+
+    def hold_now(self, stopped: threading.Event) -> None:
+        """Keeps the lease in this thread until `stopped` is set, then gives the slots back."""
+        nudged = threading.Event()
+        self._wake = nudged.set
+        while not stopped.is_set():
+            nudged.clear()
+            rest_s = self.refresh_now()
+            stopped.wait(SOONEST_S)
+            nudged.wait(max(0, rest_s - SOONEST_S))
+        try:
+            self._store.run(LEASE, KEYS, self._words(Demand(0, -1)))
+        except StoreAway:
+            logger.info("the slots could not be given back; they lapse in %.0f s", self._lease_s)
+
+    async def _hold(self) -> None:
+        nudged = asyncio.Event()
+        self._wake = nudged.set
+        while True:
+            nudged.clear()
+            rest_s = await self.refresh()
+            await asyncio.sleep(SOONEST_S)
+            try:
+                async with asyncio.timeout(max(0, rest_s - SOONEST_S)):
+                    await nudged.wait()
+            except TimeoutError:
+                continue
+
+    def _report(self) -> Demand:
+        in_use, wants, critical = self._demand()
+        # Until the answer is here the whole share may be taken.
+        return Demand(max(self.share, in_use), max(wants, self._idle), critical)
+
+    def _words(self, report: Demand) -> list[str | int]:
+        return [self.process, *report, self._cap, round(self._lease_s * 1000)]
+
+    def _settle(self, report: Demand, answer: list[int]) -> float:
+        share, self.processes, self.recovering_s = answer[0], answer[1], answer[2] / 1000
+        self._store.processes = max(1, self.processes)
+        self._renewed_at = self._clock()
+        shrunk = share < self.share
+        if share != self.share:
+            self.share = share
+            self._on_share(share)
+        if shrunk:
+            return SOONEST_S
+        if report.has > share:
+            return DRAINING_S
+        return min(self._refresh_s, self.recovering_s or self._refresh_s)

@@ -1,0 +1,96 @@
+"""Limits in this process's memory: what holds while Redis is away."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from ratelimit.gcra import SECOND_US, Charge, Decision, Quota, Verdict, decide, quota
+
+#: Accounts remembered; 100,000 take some 20 MB.
+ACCOUNTS = 100_000
+#: When to come back to a limit that is closed until Redis returns: it is probed once a second.
+CLOSED_S = 2
+
+
+class LocalLimits:
+    """This process's share of every limit: the rate divided by the processes alive.
+
+    Charged on every call, also while Redis decides, so that it is warm when Redis leaves. A share
+    of less than one unit bursts to one and regains it slower, which keeps the fleet at the rate.
+    When all accounts are taken, the one unused for longest is forgotten.
+    """
+
+    def __init__(
+        self, accounts: int = ACCOUNTS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tats: OrderedDict[str, int] = OrderedDict()
+
+    def warm(self, charges: Sequence[Charge], processes: int) -> None:
+        """Charges without asking: Redis has allowed it."""
+        now_us = int(self._clock() * SECOND_US)
+        tats = self._tats
+        with self._lock:
+            for limit, key, cost in charges:
+                emission_us = limit.emission_us * processes
+                horizon_us = now_us + emission_us * (limit.quantity // processes or 1)
+                tat_us = max(now_us, tats.get(key, 0)) + cost * emission_us
+                tats[key] = min(tat_us, horizon_us)
+                tats.move_to_end(key)
+            while len(tats) > self._accounts:
+                tats.popitem(last=False)
+
+    def charge(self, charges: Sequence[Charge], processes: int) -> Verdict:
+        """Decides in the place of Redis: each limit's `store_away` says how."""
+        closed = tuple(c.limit.name for c in charges if c.limit.store_away == "closed")
+        if closed:
+            quotas = tuple(Quota(charge.limit, 0, CLOSED_S) for charge in charges)
+            return Verdict(False, quotas, closed, CLOSED_S, local=True, unavailable=True)
+        with self._lock:
+            looks = [
+                look if charge.limit.store_away == "local" else look._replace(wait_us=0)
+                for charge, look in zip(charges, self._looks(charges, processes), strict=True)
+            ]
+            verdict = self._verdict(charges, processes, looks)
+            if verdict.allowed:
+                for charge, look in zip(charges, looks, strict=True):
+                    self._tats[charge.key] = look.tat_us
+                    self._tats.move_to_end(charge.key)
+                while len(self._tats) > self._accounts:
+                    self._tats.popitem(last=False)
+        return verdict
+
+    def check(self, charges: Sequence[Charge], processes: int) -> Verdict:
+        """The verdict on these charges by the local share; only looks."""
+        with self._lock:
+            return self._verdict(charges, processes, self._looks(charges, processes))
+
+    def _looks(self, charges: Sequence[Charge], processes: int) -> list[Decision]:
+        now_us = int(self._clock() * SECOND_US)
+        return [
+            decide(
+                limit.quantity // processes or 1,
+                limit.emission_us * processes,
+                self._tats.get(key, 0),
+                now_us,
+                cost,
+            )
+            for limit, key, cost in charges
+        ]
+
+    def _verdict(self, charges: Sequence[Charge], processes: int, looks: list[Decision]) -> Verdict:
+        violated = tuple(
+            [c.limit.name for c, look in zip(charges, looks, strict=True) if look.wait_us]
+        )
+        if violated:  # then nothing is taken from the others
+            free = self._looks([charge._replace(cost=0) for charge in charges], processes)
+            looks = [look if look.wait_us else rest for look, rest in zip(looks, free, strict=True)]
+        quotas = [
+            quota(charge.limit, look.slack_us // processes, look.wait_us)
+            for charge, look in zip(charges, looks, strict=True)
+        ]
+        wait_us = max([look.wait_us for look in looks], default=0)
+        return Verdict(not violated, tuple(quotas), violated, wait_us / SECOND_US, local=True)

@@ -1,0 +1,48 @@
+from collections import Counter
+
+from ratelimit.herd import LONGEST_S, Herd
+from tests.ratelimit.conftest import HandClock
+
+
+def serve(herd: Herd, hand: HandClock, per_second: int, seconds: int) -> None:
+    for _ in range(seconds):
+        herd.served(per_second)
+        hand.advance(1)
+
+
+def test_ten_thousand_come_back_as_a_ramp_of_what_can_be_served(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    serve(herd, hand, per_second=500, seconds=6)
+    slots = Counter(herd.retry_after() for _ in range(10_000))
+    assert set(slots.values()) == {400}
+    assert sorted(slots) == list(range(1, 26))
+
+
+def test_the_next_sent_away_queue_behind_those_who_were_before(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    serve(herd, hand, per_second=100, seconds=6)
+    for _ in range(160):
+        herd.retry_after()
+    hand.advance(1)
+    assert herd.away == 80
+    assert herd.retry_after() == 2
+
+
+def test_the_rate_is_that_of_the_last_seconds(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    serve(herd, hand, per_second=1000, seconds=10)
+    serve(herd, hand, per_second=100, seconds=5)
+    assert herd.rate() == 100
+
+
+def test_nobody_is_sent_away_for_longer_than_the_longest(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    serve(herd, hand, per_second=0, seconds=6)
+    slots = Counter(herd.retry_after() for _ in range(10 * LONGEST_S))
+    assert max(slots) == LONGEST_S
+    assert set(slots.values()) == {10}
+
+
+def test_before_anything_was_measured_there_is_an_assumption(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    assert [herd.retry_after() for _ in range(41)].count(1) == 40
