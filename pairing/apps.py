@@ -1,0 +1,18 @@
+"""The pairing app: its limits follow the configuration's revision."""
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class PairingConfig(AppConfig):
+    name = "pairing"
+    verbose_name = "Pairing"
+
+    def ready(self) -> None:
+        from accounts.signals import token_used
+        from pairing import first_use, limits, problems  # noqa: F401
+        from ratelimit import revision
+
+        revision.on_change(limits.reload)
+        token_used.connect(first_use.acknowledge)
+        post_migrate.connect(limits.ensure_rows, sender=self)
