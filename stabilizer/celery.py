@@ -1,0 +1,89 @@
+"""Background work: the Celery application, its queues, and what runs by the clock.
+
+Nothing waits for a task's result, and the broker may forget any message: what must not be lost is
+in the spool or in the outbox, and is handed over again.
+"""
+
+import os
+from typing import Any
+
+from celery import Celery
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stabilizer.settings")
+
+DEFAULT_QUEUE = "default"
+#: Messages that may wait in one queue. Redis holds the limits too, and never evicts.
+MOST_WAITING = 1_000
+#: A task unacknowledged for this long is given to another worker: longer than any task may run.
+VISIBILITY_S = 120
+TIME_LIMIT_S = 90
+
+
+class QueueFull(Exception):
+    """So many messages wait already that this one was not published."""
+
+    def __init__(self, queue: str, waiting: int) -> None:
+        self.queue = queue
+        self.waiting = waiting
+        super().__init__(f"{waiting} messages wait in the queue {queue!r}: is a worker running?")
+
+
+class Bounded(Celery):
+    """Celery that raises `QueueFull` instead of publishing where `MOST_WAITING` messages wait."""
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        queue = options.get("queue") or DEFAULT_QUEUE
+        acquire: Any = self.producer_or_acquire
+        with acquire(options.get("producer")) as producer:
+            waiting = producer.channel.queue_declare(queue=queue).message_count
+        if waiting >= MOST_WAITING:
+            raise QueueFull(queue, waiting)
+        publish: Any = super().send_task
+        return publish(name, *args, **options)
+
+
+def every_second(task: str) -> dict[str, Any]:
+    """A run that is not taken within its second is dropped: the next one does its work."""
+    return {"task": task, "schedule": 1.0, "options": {"expires": 1.0}}
+
+
+app: Any = Bounded("stabilizer")  # type: ignore[no-untyped-call]
+app.conf.update(
+    broker_url=settings.CELERY_BROKER_URL,
+    broker_transport_options={
+        "visibility_timeout": VISIBILITY_S,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "global_keyprefix": "celery:",
+    },
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    # Whoever publishes is told at once that the broker is away.
+    task_publish_retry=False,
+    task_serializer="json",
+    accept_content=["json"],
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_time_limit=TIME_LIMIT_S,
+    task_default_queue=DEFAULT_QUEUE,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_enable_remote_control=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    timezone="UTC",
+    beat_scheduler="celery.beat:Scheduler",
+    beat_schedule={
+        "ship the audit spool": every_second("audit.tasks.ship"),
+        "move the audit outbox": every_second("audit.tasks.move_outbox"),
+        "end overdue pairings": {
+            "task": "pairing.tasks.sweep",
+            "schedule": 30.0,
+            "options": {"expires": 30.0},
+        },
+    },
+)
+app.autodiscover_tasks()

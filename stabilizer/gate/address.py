@@ -1,0 +1,75 @@
+"""Where a request comes from, believing only proxies that are ours."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+#: Hops believed at most: a longer X-Forwarded-For is not ours.
+LONGEST_CHAIN = 16
+UNIX_SOCKET = "unix"
+
+
+class Proxies:
+    """Networks whose X-Forwarded-For is believed, as CIDR; `unix` is the peer of a UNIX socket."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        names = set(networks)
+        self._unix = UNIX_SOCKET in names
+        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(
+            ip_network(name, strict=False) for name in sorted(names - {UNIX_SOCKET})
+        )
+        self.trusts = lru_cache(maxsize=4096)(self._trusts)
+
+    def _trusts(self, address: str) -> bool:
+        if not address:
+            return self._unix
+        parsed = parse(address)
+        return parsed is not None and any(parsed in network for network in self._networks)
+
+    def client(self, peer: str, forwarded: str) -> str:
+        """The client behind `peer`, whom we trust: the right-most hop of X-Forwarded-For not ours.
+
+        A hop that is no address ends the walk: what stands left of it no proxy of ours has written.
+        """
+        client = peer
+        for hop in reversed(forwarded.rsplit(",", LONGEST_CHAIN)[-LONGEST_CHAIN:]):
+            address = parse(_without_port(hop.strip()))
+            if address is None:
+                return client
+            client = str(address)
+            if not self.trusts(client):
+                return client
+        return client
+
+
+def parse(text: str) -> Address | None:
+    """`text` as an address, an IPv4 address written as IPv6 as IPv4; None if it is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def network(address: str) -> str:
+    """The network that limits count by: an IPv4 address's /24, an IPv6 address's /64."""
+    if ":" not in address:
+        return address.rpartition(".")[0]
+    return _ipv6_network(address)
+
+
+@lru_cache(maxsize=4096)
+def _ipv6_network(address: str) -> str:
+    parsed = parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Address(int(parsed) >> 64 << 64))
+    return network(str(parsed)) if parsed else address
+
+
+def _without_port(hop: str) -> str:
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop

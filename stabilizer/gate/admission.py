@@ -1,0 +1,159 @@
+"""The gate for ASGI: a request gets in, waits for its slot, or hears when to return."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from ratelimit.gcra import Charge
+from stabilizer.gate import answers, body, identity, waiting
+from stabilizer.gate.answers import Answer, Header, Message
+from stabilizer.gate.arrival import ADMISSION, RELEASE, Arrival
+from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
+from stabilizer.gate.control import Control
+from stabilizer.gate.identity import Caller
+from stabilizer.gate.slots import Slots, Ticket
+from stabilizer.gate.waiting import Outcome
+from stabilizer.serving import Scope, Send
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: WebSocket close code (RFC 6455's registry).
+TRY_AGAIN_LATER = 1013
+
+
+class Gate:
+    """ASGI middleware. What it refuses reaches neither `app` nor a thread nor the database."""
+
+    def __init__(self, app: Application, control: Control | None = None) -> None:
+        self.app = app
+        self.control = control or Control()
+        self.patience = Patience()
+
+    async def start(self) -> None:
+        """Read the configuration and lease slots; without lifespan the first request does it."""
+        await self.control.start()
+
+    async def stop(self) -> None:
+        """Give the leased slots back."""
+        await self.control.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if not self.control.started:
+                await self.control.start()
+            await self._admit(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+        else:
+            await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        arrival = self._arrive(scope)
+        content = await self._body(arrival, receive)
+        if isinstance(content, Unread):
+            if content is not Unread.CLIENT_GONE:
+                await _refuse(arrival, send, self.control.unread(arrival, content))
+            return
+        try:
+            await self._judge(arrival, content, scope, receive, send)
+        finally:
+            content.close()
+
+    async def _judge(
+        self, arrival: Arrival, content: Body, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        control = self.control
+        caller = control.identify(arrival, content.small)
+        if isinstance(caller, Answer):
+            await _refuse(arrival, send, caller)
+            return
+        charges = identity.charges(arrival.policy, caller)
+        verdict = control.limiter.recall(charges) or await control.limiter.charge(charges)
+        if not verdict.allowed:
+            await _refuse(arrival, send, control.over_limits(arrival, caller, charges, verdict))
+            return
+        if content is not EMPTY:
+            receive = Replay(content, receive)
+        ticket = arrival.ticket(control.clock())
+        if not control.slots.take(ticket):
+            receive = receive if isinstance(receive, Replay) else Replay(EMPTY, receive)
+            outcome = await self._wait(ticket, receive)
+            if outcome is not Outcome.GRANTED:
+                await self._turn_away(arrival, caller, charges, outcome, send)
+                return
+        added = answers.added(arrival.request_id, verdict)
+        answering = Answering(send, added, control.slots, ticket)
+        scope[RELEASE] = answering.release
+        scope[ADMISSION] = arrival.admission(caller, verdict.quotas)
+        try:
+            await self.app(scope, receive, answering)
+        finally:
+            control.slots.leave(ticket)
+            control.herd.served()
+            if refunds := control.refundable(arrival, charges, answering.status):
+                await control.limiter.refund(refunds)
+
+    def _arrive(self, scope: Scope) -> Arrival:
+        peer, _port = scope.get("client") or ("", 0)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        arrival = self.control.arrive(scope["method"], path, peer, scope["headers"])
+        if arrival.address != peer:
+            scope["client"] = (arrival.address, 0)
+        if arrival.is_https:
+            scope["scheme"] = "https"
+        return arrival
+
+    async def _body(self, arrival: Arrival, receive: Receive) -> Body | Unread:
+        if not arrival.headers.has_body:
+            return EMPTY
+        if body.announced_above(arrival.headers[b"content-length"], arrival.body_limit):
+            return Unread.TOO_LARGE
+        return await self.patience.read(receive, arrival.body_limit)
+
+    async def _wait(self, ticket: Ticket, receive: Replay) -> Outcome:
+        control = self.control
+        wait_s = ticket.deadline - control.clock()
+        waited = waiting.wait(control.slots, ticket, wait_s, receive.disconnected)
+        control.lease.nudge()
+        return await waited
+
+    async def _turn_away(
+        self,
+        arrival: Arrival,
+        caller: Caller,
+        charges: Sequence[Charge],
+        outcome: Outcome,
+        send: Send,
+    ) -> None:
+        """No slot in time. Who got nothing pays nothing, and who has left hears nothing."""
+        if outcome is Outcome.CLIENT_GONE:
+            return
+        await _refuse(arrival, send, self.control.overloaded(arrival, caller))
+        await self.control.limiter.refund(charges)
+
+
+class Answering:
+    """`send` of an admitted request: adds the gate's headers, frees slots no thread works for."""
+
+    __slots__ = ("_headers", "_send", "_slots", "_ticket", "status")
+
+    def __init__(self, send: Send, headers: list[Header], slots: Slots, ticket: Ticket) -> None:
+        self._send = send
+        self._headers = headers
+        self._slots = slots
+        self._ticket = ticket
+        self.status = 0
+
+    def release(self) -> None:
+        """No thread works for the answer any more; its client may take its time to read it."""
+        self._slots.leave(self._ticket)
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.release()
+        await self._send(message)
+
+
+async def _refuse(arrival: Arrival, send: Send, answer: Answer) -> None:
+    for message in answer.messages(answers.added(arrival.request_id)):
+        await send(message)

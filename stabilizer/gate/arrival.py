@@ -1,0 +1,121 @@
+"""A request as it reaches the gate, and what the gate leaves for those behind it."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from uuid_utils import uuid7
+
+from accounts.principal import Principal
+from audit.context import RequestContext
+from pairing.device_code import DeviceCode
+from ratelimit.gcra import Quota
+from stabilizer.gate import identity, policy
+from stabilizer.gate.address import Proxies
+from stabilizer.gate.body import LARGE, SMALL
+from stabilizer.gate.headers import Headers
+from stabilizer.gate.identity import Caller
+from stabilizer.gate.policy import Criticality, Policy
+from stabilizer.gate.slots import Place, Ticket
+
+#: Where the admission lies: in the ASGI scope, or in the environ of WSGI.
+ADMISSION = "stabilizer.admission"
+#: Gives the slot back early, for an app whose thread is done before its answer is sent.
+RELEASE = "stabilizer.release"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the gate decided about a request it let in."""
+
+    policy: str
+    criticality: Criticality
+    principal: Principal | None
+    device_code: DeviceCode | None
+    address: str
+    quotas: tuple[Quota, ...]
+    decision_id: str
+    request_id: str
+    #: 0 is calm.
+    pressure: int = 0
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One request: its policy, its headers, and the address it really comes from."""
+
+    policy: Policy
+    headers: Headers
+    address: str
+    #: The client came to us, or to a proxy of ours, by HTTPS.
+    is_https: bool
+    decision_id: str
+    request_id: str
+
+    @classmethod
+    def read(
+        cls,
+        method: str,
+        path: str,
+        peer: str,
+        pairs: Iterable[tuple[bytes, bytes]],
+        proxies: Proxies,
+    ) -> "Arrival":
+        """`pairs` are the request's headers, their names in lower case; `peer` is who connected."""
+        given = Headers(pairs)
+        trusted = proxies.trusts(peer)
+        forwarded = given[b"x-forwarded-for"] if trusted else ""
+        decision_id = uuid7().hex
+        return cls(
+            policy=policy.match(method, path),
+            headers=given,
+            address=proxies.client(peer, forwarded) if forwarded else peer,
+            is_https=trusted and given[b"x-forwarded-proto"] == "https",
+            decision_id=decision_id,
+            request_id=_request_id(given[b"x-request-id"], decision_id) if trusted else decision_id,
+        )
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes: small where the policy wants to look into it."""
+        return SMALL if self.policy.body_fields else LARGE
+
+    def identify(self, content: bytes) -> Caller:
+        """Who it comes from; `content` is its body where the policy names fields of it."""
+        fields: Mapping[str, str] = {}
+        if content:
+            names = self.policy.body_fields
+            fields = identity.read_fields(names, self.headers[b"content-type"], content)
+        return identity.identify(self.policy, self.address, self.headers, fields)
+
+    def ticket(self, now: float) -> Ticket:
+        """Its claim to slots, until the policy's deadline or the client's own if that is sooner."""
+        wait_ms: float = self.policy.wait_ms
+        deadline_ms = self.headers.deadline_ms
+        if deadline_ms is not None:
+            wait_ms = min(wait_ms, deadline_ms)
+        place = cast(Place, self.policy.budget or self.policy.criticality)
+        return Ticket(place, self.policy.weight, now + wait_ms / 1000)
+
+    def admission(self, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
+        return Admission(
+            self.policy.name,
+            self.policy.criticality,
+            caller.principal,
+            caller.code,
+            self.address,
+            quotas,
+            self.decision_id,
+            self.request_id,
+        )
+
+    @property
+    def context(self) -> RequestContext:
+        """Whose request it is, for the trail."""
+        return RequestContext(self.request_id, self.decision_id, self.address)
+
+
+def _request_id(given: str, ours: str) -> str:
+    return given if _REQUEST_ID.fullmatch(given) else ours

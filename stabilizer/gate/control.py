@@ -1,0 +1,194 @@
+"""Admission control: what the doors for ASGI and for WSGI share."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from django.conf import settings
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import DatabaseError, connections
+
+from ratelimit import limiter as limiters
+from ratelimit import revision
+from ratelimit.gcra import Charge, Verdict
+from ratelimit.herd import Herd
+from ratelimit.leases import SlotLease
+from ratelimit.limiter import Limiter
+from stabilizer.gate import answers
+from stabilizer.gate.address import Proxies
+from stabilizer.gate.answers import Answer
+from stabilizer.gate.arrival import Arrival
+from stabilizer.gate.body import Unread
+from stabilizer.gate.identity import Caller
+from stabilizer.gate.refusals import RefusalLog
+from stabilizer.gate.slots import Clock, Slots
+
+logger = logging.getLogger(__name__)
+
+
+#: A process that has never reached Redis takes no more than one of so many would get.
+COLD_FLEET = 16
+#: Slots per thread: one request runs, one is ready to.
+RUN_AHEAD = 2
+
+
+def follow_configuration() -> None:
+    """Read what requests are judged by, now and whenever it changes."""
+    revision.start()
+    revision.refresh()
+
+
+class Control:
+    """One process's limits, slots and memory, and the words of its refusals.
+
+    `configure` reads what requests are judged by; it runs in a thread, for it asks the database.
+    """
+
+    def __init__(
+        self,
+        limiter: Limiter | None = None,
+        *,
+        cap: int | None = None,
+        threads: int | None = None,
+        configure: Callable[[], object] = follow_configuration,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        cap = settings.GATE_SLOTS if cap is None else cap
+        threads = settings.SERVING_THREADS if threads is None else threads
+        cold = min(threads, max(1, cap // COLD_FLEET))
+        self.limiter = limiter or limiters.shared()
+        self.useful = threads * RUN_AHEAD
+        self.slots = Slots(cold, settings.GATE_QUEUE_LENGTH, clock)
+        self.lease = SlotLease(
+            self.limiter.store,
+            cap,
+            self._demand,
+            idle=threads,
+            cold_share=cold,
+            on_share=self._resize,
+            clock=clock,
+        )
+        self.herd = Herd(clock)
+        self.clock = clock
+        self.proxies = Proxies(settings.TRUSTED_PROXIES)
+        self.started = False
+        #: Of `slots`, where several threads use them; the only thread of an event loop needs none.
+        self.lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._starting_now = threading.Lock()
+        self._holder: threading.Thread | None = None
+        self._configure = configure
+        self._starting: asyncio.Task[None] | None = None
+        self._log = RefusalLog(clock)
+
+    async def start(self) -> None:
+        """Read the configuration and lease slots. Twice is once."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def stop(self) -> None:
+        """Give the leased slots back."""
+        self.started, self._starting = False, None
+        await self.lease.stop()
+
+    def start_now(self) -> None:
+        """`start` for threads: the lease gets one of its own. Twice is once."""
+        with self._starting_now:
+            if self.started:
+                return
+            self._configure_or_warn()
+            self.lease.refresh_now()
+            self._holder = threading.Thread(
+                target=self.lease.hold_now, args=[self._stopped], name="slot-lease", daemon=True
+            )
+            self._holder.start()
+            self.started = True
+
+    def stop_now(self) -> None:
+        """`stop` for threads."""
+        self._stopped.set()
+        self.lease.nudge()
+        if self._holder is not None:
+            self._holder.join()
+
+    async def _start(self) -> None:
+        await asyncio.to_thread(self._read_configuration)
+        await self.lease.refresh()
+        self.lease.start()
+        self.started = True
+
+    def _read_configuration(self) -> None:
+        try:
+            self._configure_or_warn()
+        finally:
+            connections.close_all()
+
+    def _configure_or_warn(self) -> None:
+        try:
+            self._configure()
+        except DatabaseError:
+            # Serve by the defaults, and refuse callers who cannot be identified, until it is back.
+            logger.warning("the configuration could not be read yet", exc_info=True)
+
+    def _demand(self) -> tuple[int, int, int]:
+        slots = self.slots
+        return (
+            slots.in_use,
+            min(self.useful, slots.demand),
+            min(self.useful, slots.urgent_demand),
+        )
+
+    def _resize(self, share: int) -> None:
+        with self.lock:
+            self.slots.resize(min(share, self.useful))
+
+    def arrive(
+        self, method: str, path: str, peer: str, pairs: Iterable[tuple[bytes, bytes]]
+    ) -> Arrival:
+        return Arrival.read(method, path, peer, pairs, self.proxies)
+
+    def identify(self, arrival: Arrival, content: bytes) -> Caller | Answer:
+        """Who calls, or the refusal of somebody who shows a device_code that is none."""
+        try:
+            caller = arrival.identify(content)
+        except (DatabaseError, SynchronousOnlyOperation):
+            # The snapshot of callers was never read: the database has been away since the start.
+            return answers.overloaded(arrival.policy, 1, arrival.decision_id)
+        if caller.forged:
+            self._record(arrival, caller, "forged", caller.network)
+            return answers.forged(arrival.policy, arrival.decision_id)
+        return caller
+
+    def over_limits(
+        self, arrival: Arrival, caller: Caller, charges: Sequence[Charge], verdict: Verdict
+    ) -> Answer:
+        """The refusal of a caller whose charges were not accepted."""
+        violated = frozenset(verdict.violated)
+        for charge in charges:
+            if charge.limit.name in violated:
+                self._record(arrival, caller, charge.limit.name, charge.key)
+        return answers.over_limits(arrival.policy, verdict, arrival.decision_id)
+
+    def overloaded(self, arrival: Arrival, caller: Caller) -> Answer:
+        """The refusal of a request for which there was no slot in time."""
+        self._record(arrival, caller, "slots", arrival.policy.name)
+        return answers.overloaded(arrival.policy, self.herd.retry_after(), arrival.decision_id)
+
+    def unread(self, arrival: Arrival, why: Unread) -> Answer:
+        """The refusal of a body that is too large, or did not come."""
+        answer = answers.too_slow if why is Unread.TOO_SLOW else answers.too_large
+        return answer(arrival.policy, arrival.decision_id)
+
+    def refundable(self, arrival: Arrival, charges: Sequence[Charge], status: int) -> list[Charge]:
+        """What goes back to a caller whose attempt was answered with `status` (0: with nothing)."""
+        failures = arrival.policy.failures
+        if not failures or not status or status in failures:
+            return []
+        return [charge for charge in charges if charge.limit.refundable]
+
+    def _record(self, arrival: Arrival, caller: Caller, limit: str, key: str) -> None:
+        tenant = caller.principal.tenant if caller.principal else ""
+        self._log.record(arrival.policy.name, limit, key, tenant, arrival.context)

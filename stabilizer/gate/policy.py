@@ -1,0 +1,304 @@
+"""Which policy a request falls under: the only place where paths and policies meet.
+
+A policy's numbers come from its row in the database where there is one, else from the code below;
+what it counts by, and which paths it covers, is code only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from ratelimit.gcra import SECOND_US, Limit
+
+if TYPE_CHECKING:
+    from ratelimit.models import PolicyRow
+
+Criticality = Literal["critical", "normal", "sheddable"]
+StoreAway = Literal["local", "open", "closed"]
+#: What a limit may count by, as `identity.Caller` says it. Who lacks a part skips the limit.
+Part = Literal["device_code", "fingerprint", "network", "person", "proof", "udid", "username"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit of a policy, and whose calls it counts."""
+
+    limit: Limit
+    #: The parts of the caller that make up an account.
+    by: tuple[Part, ...]
+    #: Rules of one counter share what they count, whichever route was called.
+    counter: str
+    #: Callers with a token or a key skip it: thousands of sets sit behind one carrier's address.
+    strangers_only: bool = False
+    #: What a caller is counted as under this rule, with None for what it lacks.
+    account: Callable[[Any], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "account", attrgetter("tenant", *self.by))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a route is admitted."""
+
+    name: str
+    criticality: Criticality = "normal"
+    #: Slots that a request holds while it runs.
+    weight: int = 1
+    #: The named share of the slots that it may claim when all are taken.
+    budget: str = ""
+    rules: tuple[Rule, ...] = ()
+    #: Longest wait for a slot.
+    wait_ms: int = 1500
+    #: What happens to the limits while their store is away.
+    store_away: StoreAway = "local"
+    #: Fields of the body that say who the caller is; where there are any the body is at most 64 KB.
+    body_fields: tuple[str, ...] = ()
+    #: Statuses that mean the attempt failed. Any other answer gives the charge back.
+    failures: frozenset[int] = frozenset()
+    #: Errors carry OAuth's own `error` member as well (RFC 6749, 5.2).
+    oauth: bool = False
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return tuple(rule.limit for rule in self.rules)
+
+
+def _rule(
+    counter: str,
+    quantity: int,
+    window_s: int,
+    *by: Part,
+    strangers_only: bool = False,
+    refundable: bool = False,
+) -> Rule:
+    limit = Limit(counter.rpartition(".")[2], quantity, window_s, refundable=refundable)
+    return Rule(limit, by, counter, strangers_only)
+
+
+CREATE = (
+    _rule("create.udid", 5, 300, "udid", "network"),
+    _rule("create.fingerprint", 5, 300, "fingerprint", "network"),
+    _rule("create.network", 120, 60, "network", strangers_only=True),
+    _rule("create.proof", 5, 300, "proof"),
+)
+LOGIN = (
+    _rule("login.person", 5, 900, "username", "network", refundable=True),
+    _rule("login.network", 30, 900, "network", refundable=True),
+)
+APPROVAL = (_rule("approval.person", 120, 60, "person"),)
+
+DEFAULT = Policy("default")
+_POLICIES = (
+    DEFAULT,
+    Policy("pairing.create", rules=CREATE, body_fields=("client_id", "udid")),
+    Policy("pairing.renew", rules=(_rule("renew.device_code", 5, 300, "device_code"),)),
+    # Its limit is the poll interval, which pairing keeps: too early is `slow_down`, not a refusal.
+    Policy("pairing.status"),
+    Policy(
+        "pairing.credentials",
+        "critical",
+        rules=(_rule("credentials.device_code", 5, 60, "device_code"),),
+    ),
+    Policy("pairing.ack", "critical", rules=(_rule("ack.device_code", 10, 60, "device_code"),)),
+    Policy("pairing.associate", rules=APPROVAL, body_fields=("user_code",)),
+    Policy("activate", rules=APPROVAL),
+    Policy("devices.list", "sheddable"),
+    Policy("devices.write"),
+    Policy("devices.revoke"),
+    Policy("subscribers.list", "sheddable"),
+    Policy("subscribers.read"),
+    Policy("subscribers.write"),
+    Policy("me"),
+    Policy("oauth.device", rules=CREATE, body_fields=("client_id", "udid"), oauth=True),
+    Policy("oauth.token", "critical", body_fields=("device_code",), oauth=True),
+    Policy("oauth.revoke", body_fields=("token",), oauth=True),
+    Policy("oauth.metadata"),
+    Policy("login", rules=LOGIN, body_fields=("username",), failures=frozenset({401})),
+    # Django's admin shows its form again, with 200, to whoever failed.
+    Policy(
+        "login.admin",
+        rules=LOGIN,
+        body_fields=("username",),
+        failures=frozenset({200}),
+        budget="admin",
+    ),
+    Policy("admin", budget="admin"),
+    Policy("static"),
+    Policy("docs", "sheddable"),
+)
+DEFAULTS: Mapping[str, Policy] = MappingProxyType({policy.name: policy for policy in _POLICIES})
+
+#: `*` stands for one segment.
+ROUTES: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("POST", "/api/v1/pairings/"): "pairing.create",
+        ("POST", "/api/v1/pairings/associate/"): "pairing.associate",
+        ("POST", "/api/v1/pairings/deny/"): "pairing.associate",
+        ("GET", "/api/v1/pairings/*/"): "pairing.status",
+        ("POST", "/api/v1/pairings/*/renew/"): "pairing.renew",
+        ("POST", "/api/v1/pairings/*/credentials/"): "pairing.credentials",
+        ("POST", "/api/v1/pairings/*/ack/"): "pairing.ack",
+        ("GET", "/api/v1/devices/"): "devices.list",
+        ("PATCH", "/api/v1/devices/*/"): "devices.write",
+        ("POST", "/api/v1/devices/*/revoke/"): "devices.revoke",
+        ("GET", "/api/v1/subscribers/"): "subscribers.list",
+        ("GET", "/api/v1/subscribers/*/"): "subscribers.read",
+        ("PUT", "/api/v1/subscribers/*/"): "subscribers.write",
+        ("POST", "/api/v1/subscribers/*/devices/revoke/"): "devices.revoke",
+        ("GET", "/api/v1/me/"): "me",
+        ("POST", "/oauth/device_authorization"): "oauth.device",
+        ("POST", "/oauth/token"): "oauth.token",
+        ("POST", "/oauth/revoke"): "oauth.revoke",
+        ("GET", "/.well-known/oauth-authorization-server"): "oauth.metadata",
+        ("POST", "/accounts/login/"): "login",
+        ("POST", "/activate/"): "activate",
+        ("POST", "/activate/*/"): "activate",
+        ("POST", "/admin/login/"): "login.admin",
+    }
+)
+PREFIXES = (
+    ("/admin/", "admin"),
+    ("/static/", "static"),
+    ("/api/docs/", "docs"),
+    ("/api/schema/", "docs"),
+)
+#: Which segment varies, below which path.
+VARIABLES = (("/api/v1/", 4), ("/activate/", 2))
+
+
+def route(method: str, path: str) -> str:
+    """The name of the policy that covers `method` and `path`; pure."""
+    method = "GET" if method == "HEAD" else method.upper()
+    name = ROUTES.get((method, path))
+    if name is not None:
+        return name
+    for prefix, variable in VARIABLES:
+        if path.startswith(prefix):
+            segments = path.split("/")
+            segments[variable : variable + 1] = "*"
+            return ROUTES.get((method, "/".join(segments)), DEFAULT.name)
+    for prefix, name in PREFIXES:
+        if path.startswith(prefix):
+            return name
+    return DEFAULT.name
+
+
+@dataclass(slots=True)
+class PolicyTable:
+    """The policies in force, replaced all at once: no request sees half a change."""
+
+    policies: Mapping[str, Policy] = field(default_factory=lambda: DEFAULTS)
+
+    def match(self, method: str, path: str) -> Policy:
+        """The policy in force for `method` and `path`."""
+        return self.policies[route(method, path)]
+
+    def swap(self, policies: Mapping[str, Policy]) -> None:
+        self.policies = policies
+
+    def reload(self) -> None:
+        """Reads the rows of the database; `ratelimit.revision` calls it, away from any request."""
+        self.swap(policies_from_rows())
+
+
+table = PolicyTable()
+match = table.match
+
+
+def _owners() -> Mapping[str, Policy]:
+    """The policy under whose row a counter's numbers are kept: the first that counts with it."""
+    owners: dict[str, Policy] = {}
+    for policy in DEFAULTS.values():
+        for rule in policy.rules:
+            owners.setdefault(rule.counter, policy)
+    return owners
+
+
+def policies_from_rows() -> Mapping[str, Policy]:
+    """The defaults, with the numbers that admins have given them."""
+    from ratelimit.models import PolicyRow
+
+    rows = {row.name: row for row in PolicyRow.objects.prefetch_related("limits")}
+    given = {(row.name, limit.name): limit for row in rows.values() for limit in row.limits.all()}
+    numbers = {
+        counter: (limit.quantity, limit.window_s)
+        for counter, owner in _owners().items()
+        if (limit := given.get((owner.name, counter.rpartition(".")[2])))
+    }
+    return MappingProxyType(
+        {name: _overridden(policy, rows.get(name), numbers) for name, policy in DEFAULTS.items()}
+    )
+
+
+def _overridden(
+    policy: Policy, row: "PolicyRow | None", numbers: Mapping[str, tuple[int, int]]
+) -> Policy:
+    if row is not None:
+        policy = replace(
+            policy,
+            criticality=cast(Criticality, row.criticality),
+            weight=max(1, row.weight),
+            wait_ms=row.wait_ms,
+            store_away=cast(StoreAway, row.store_away),
+        )
+    return replace(
+        policy,
+        wait_ms=min(policy.wait_ms, settings.GATE_QUEUE_WAIT_MS),
+        rules=tuple(
+            replace(rule, limit=_limit(rule, policy.store_away, numbers)) for rule in policy.rules
+        ),
+    )
+
+
+def _limit(rule: Rule, store_away: StoreAway, numbers: Mapping[str, tuple[int, int]]) -> Limit:
+    quantity, window_s = numbers.get(rule.counter, (rule.limit.quantity, rule.limit.window_s))
+    return replace(
+        rule.limit,
+        quantity=min(quantity, window_s * SECOND_US),
+        window_s=window_s,
+        store_away=store_away,
+    )
+
+
+def ensure_rows(using: str = DEFAULT_DB_ALIAS, **_: object) -> None:
+    """A row, for admins to edit, of every policy and limit that has none. Runs after `migrate`."""
+    if "ratelimit_limitrow" not in connections[using].introspection.table_names():
+        return  # migrated backwards
+    from ratelimit.models import LimitRow, PolicyRow
+
+    PolicyRow.objects.bulk_create(
+        [_row(policy) for policy in DEFAULTS.values()], ignore_conflicts=True
+    )
+    rows = {row.name: row for row in PolicyRow.objects.all()}
+    LimitRow.objects.bulk_create(
+        [
+            LimitRow(
+                policy=rows[owner.name],
+                name=rule.limit.name,
+                quantity=rule.limit.quantity,
+                window_s=rule.limit.window_s,
+            )
+            for counter, owner in _owners().items()
+            for rule in owner.rules
+            if rule.counter == counter
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _row(policy: Policy) -> "PolicyRow":
+    from ratelimit.models import PolicyRow
+
+    return PolicyRow(
+        name=policy.name,
+        criticality=policy.criticality,
+        weight=policy.weight,
+        wait_ms=policy.wait_ms,
+        store_away=policy.store_away,
+    )

@@ -1,0 +1,124 @@
+"""The gate for projects that stay on WSGI: Django middleware over the same admission control.
+
+A WSGI server has given a request its thread before Django is asked, so a refusal costs more here
+than before an ASGI server, and a client that leaves its queue is not noticed. The answers are the
+same.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from stabilizer.gate import answers, identity
+from stabilizer.gate.answers import Answer
+from stabilizer.gate.arrival import ADMISSION, Arrival
+from stabilizer.gate.body import Unread, announced_above
+from stabilizer.gate.control import Control
+from stabilizer.gate.slots import State, Ticket
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class GateMiddleware:
+    """First in MIDDLEWARE. What it refuses reaches no other middleware, no view and no database."""
+
+    sync_capable = True
+    async_capable = False
+
+    def __init__(self, get_response: GetResponse, control: Control | None = None) -> None:
+        self.get_response = get_response
+        self.control = control or Control()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not self.control.started:
+            self.control.start_now()
+        arrival = self._arrive(request)
+        content = _body(request, arrival)
+        if isinstance(content, Unread):
+            return _response(arrival, self.control.unread(arrival, content))
+        caller = self.control.identify(arrival, content)
+        if isinstance(caller, Answer):
+            return _response(arrival, caller)
+        charges = identity.charges(arrival.policy, caller)
+        limiter = self.control.limiter
+        verdict = limiter.recall(charges) or limiter.charge_now(charges)
+        if not verdict.allowed:
+            refusal = self.control.over_limits(arrival, caller, charges, verdict)
+            return _response(arrival, refusal)
+        ticket = arrival.ticket(self.control.clock())
+        if not self._wait(ticket):
+            limiter.refund_now(charges)
+            return _response(arrival, self.control.overloaded(arrival, caller))
+        request.META[ADMISSION] = arrival.admission(caller, verdict.quotas)
+        response = self._served(request, ticket)
+        limiter.refund_now(self.control.refundable(arrival, charges, response.status_code))
+        for name, value in answers.added(arrival.request_id, verdict):
+            response[name.decode()] = value.decode()
+        return response
+
+    def _arrive(self, request: HttpRequest) -> Arrival:
+        meta = request.META
+        peer = meta.get("REMOTE_ADDR", "")
+        arrival = self.control.arrive(request.method or "", request.path_info, peer, _headers(meta))
+        meta["REMOTE_ADDR"] = arrival.address
+        if arrival.is_https:
+            meta["wsgi.url_scheme"] = "https"
+        return arrival
+
+    def _wait(self, ticket: Ticket) -> bool:
+        control = self.control
+        settled = threading.Event()
+        with control.lock:
+            if control.slots.take(ticket):
+                return True
+            ticket.wake = settled.set
+            if not control.slots.join(ticket):
+                return False
+        control.lease.nudge()
+        settled.wait(max(0, ticket.deadline - control.clock()))
+        with control.lock:
+            control.slots.drop(ticket)
+            return ticket.state is State.GRANTED
+
+    def _served(self, request: HttpRequest, ticket: Ticket) -> HttpResponseBase:
+        response = None
+        try:
+            response = self.get_response(request)
+        finally:
+            if response is not None and response.streaming:
+                # The thread goes on with the stream, and so does its slot.
+                closers: list[Callable[[], object]] = vars(response)["_resource_closers"]
+                closers.append(lambda: self._end(ticket))
+            else:
+                self._end(ticket)
+        return response
+
+    def _end(self, ticket: Ticket) -> None:
+        with self.control.lock:
+            self.control.slots.leave(ticket)
+        self.control.herd.served()
+
+
+def _headers(meta: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:
+    for name, value in meta.items():
+        if name.startswith("HTTP_"):
+            yield name[5:].replace("_", "-").lower().encode(), value.encode("latin-1")
+        elif name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
+            yield name.replace("_", "-").lower().encode(), str(value).encode("latin-1")
+
+
+def _body(request: HttpRequest, arrival: Arrival) -> bytes | Unread:
+    """What the policy looks into; Django keeps it for the view."""
+    if announced_above(request.META.get("CONTENT_LENGTH") or "0", arrival.body_limit):
+        return Unread.TOO_LARGE
+    return request.body if arrival.policy.body_fields else b""
+
+
+def _response(arrival: Arrival, answer: Answer) -> HttpResponse:
+    response = HttpResponse(answer.body, status=answer.status)
+    for name, value in answer.headers + answers.added(arrival.request_id):
+        response[name.decode()] = value.decode()
+    return response

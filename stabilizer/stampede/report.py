@@ -1,0 +1,69 @@
+"""What a stampede came to: a table for people, a document for programs."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from stabilizer.stampede.tally import Spread, Step, Tally
+
+
+def document(tally: Tally, took_s: float) -> dict[str, Any]:
+    """Everything that was counted. Times are in seconds."""
+    return {
+        "devices": tally.devices,
+        "served": tally.served,
+        "served_percent": round(tally.served_percent, 2),
+        "seed_success_percent": round(tally.seed_success_percent, 2),
+        "took_s": round(took_s, 2),
+        "wait": _rounded(Spread.of(tally.waits)),
+        "steps": {
+            step.value: {
+                **_rounded(Spread.of(tally.answers[step])),
+                "429": tally.refusals[step][429],
+                "503": tally.refusals[step][503],
+            }
+            for step in Step
+        },
+        "429": tally.refusals_of(429),
+        "503": tally.refusals_of(503),
+        "transport_errors": dict(tally.transport),
+        "failures": dict(tally.failures),
+    }
+
+
+def show(console: Console, tally: Tally, took_s: float) -> None:
+    table = Table(title=f"{tally.devices:,} devices in {took_s:.1f} s")
+    table.add_column("")
+    for name in ("answers", "mean", "p50", "p95", "max", "429", "503"):
+        table.add_column(name, justify="right")
+    for step in Step:
+        refusals = tally.refusals[step]
+        table.add_row(step, *_cells(Spread.of(tally.answers[step])), *_counts(refusals))
+    table.add_section()
+    totals = {status: tally.refusals_of(status) for status in (429, 503)}
+    table.add_row("until served", *_cells(Spread.of(tally.waits)), *_counts(totals))
+    console.print(table)
+    style = "bold green" if tally.everybody_served else "bold red"
+    console.print(
+        f"served {tally.served_percent:.2f} %   seed_success {tally.seed_success_percent:.2f} %   "
+        f"transport errors {tally.transport.total()}",
+        style=style,
+        highlight=False,
+    )
+    for reason, times in [*tally.transport.most_common(), *tally.failures.most_common(10)]:
+        console.print(f"{times:>7} {reason}", highlight=False)
+
+
+def _rounded(spread: Spread) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(spread).items()}
+
+
+def _cells(spread: Spread) -> list[str]:
+    times = (spread.mean, spread.p50, spread.p95, spread.max)
+    return [f"{spread.count:,}", *(f"{seconds:.3f}" for seconds in times)]
+
+
+def _counts(refusals: Any) -> list[str]:
+    return [f"{refusals[status]:,}" for status in (429, 503)]

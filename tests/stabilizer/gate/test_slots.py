@@ -1,0 +1,295 @@
+"""The slots: order, reserve, guarantee, and that none is ever lost."""
+
+from functools import partial
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from stabilizer.gate.slots import ORDER, Place, Slots, State, Ticket
+
+
+class StoppedClock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def slots_of(limit: int, queue_length: int = 100) -> Slots:
+    return Slots(limit, queue_length, StoppedClock())
+
+
+def ticket(place: Place = "normal", weight: int = 1, deadline: float = 10) -> Ticket:
+    return Ticket(place, weight, deadline)
+
+
+def waiting(slots: Slots, place: Place = "normal", weight: int = 1) -> Ticket:
+    late = ticket(place, weight)
+    assert not slots.take(late)
+    assert slots.join(late)
+    return late
+
+
+def filled(slots: Slots, place: Place = "critical") -> list[Ticket]:
+    tickets = []
+    while slots.take(one := ticket(place)):
+        tickets.append(one)
+    return tickets
+
+
+def test_a_freed_slot_goes_to_critical_before_normal_before_sheddable():
+    slots = slots_of(1)
+    (first,) = filled(slots)
+    sheddable, normal, critical = (
+        waiting(slots, place) for place in ("sheddable", "normal", "critical")
+    )
+    order: list[Ticket] = []
+    for one in (sheddable, normal, critical):
+        one.wake = partial(order.append, one)
+    for one in (first, critical, normal, sheddable):
+        slots.leave(one)
+    assert order == [critical, normal, sheddable]
+    assert slots.in_use == 0
+
+
+def test_within_a_class_who_came_first_is_served_first():
+    slots = slots_of(1)
+    (first,) = filled(slots)
+    second, third = waiting(slots), waiting(slots)
+    slots.leave(first)
+    assert (second.state, third.state) == (State.GRANTED, State.WAITING)
+
+
+def test_critical_requests_pass_the_reserve_and_others_do_not():
+    slots = slots_of(10)
+    normal = filled(slots, "normal")
+    assert len(normal) == 9
+    assert slots.take(ticket("critical"))
+    assert not slots.take(ticket("critical"))
+
+
+def test_critical_requests_that_run_leave_the_others_their_nine_tenths():
+    slots = slots_of(10)
+    assert slots.take(ticket("critical"))
+    assert len(filled(slots, "normal")) == 9
+
+
+def test_the_only_slot_is_nobodys_reserve():
+    assert slots_of(1).take(ticket("sheddable"))
+
+
+def test_the_admin_is_next_although_critical_requests_wait():
+    slots = slots_of(4)
+    running = filled(slots)
+    critical, admin = waiting(slots, "critical"), waiting(slots, "admin")
+    slots.leave(running[0])
+    assert (admin.state, critical.state) == (State.GRANTED, State.WAITING)
+
+
+def test_the_admin_beyond_its_guarantee_waits_its_turn():
+    slots = slots_of(4)
+    running = filled(slots)
+    first, second = waiting(slots, "admin"), waiting(slots, "admin")
+    normal = waiting(slots, "normal")
+    slots.leave(running[0])
+    slots.leave(running[1])
+    states = [each.state for each in (first, normal, second)]
+    assert states == [State.GRANTED, State.GRANTED, State.WAITING]
+
+
+def test_idle_slots_of_the_admins_are_lent():
+    assert len(filled(slots_of(10), "critical")) == 10
+
+
+def test_a_class_has_its_own_bounded_queue():
+    slots = slots_of(1, queue_length=2)
+    filled(slots)
+    waiting(slots), waiting(slots)
+    assert not slots.join(ticket("normal"))
+    assert slots.join(ticket("critical"))
+
+
+def test_newcomers_do_not_overtake_those_who_wait():
+    slots = slots_of(10)
+    first = filled(slots)[0]
+    heavy = waiting(slots, "normal", weight=2)
+    slots.leave(first)
+    assert not slots.take(ticket("critical"))
+    assert heavy.state is State.WAITING
+
+
+def test_a_request_heavier_than_all_slots_takes_them_all():
+    slots = slots_of(4)
+    heavy = ticket("critical", weight=9)
+    assert slots.take(heavy)
+    assert slots.in_use == 4
+    slots.leave(heavy)
+    assert slots.in_use == 0
+
+
+def test_a_ticket_whose_deadline_has_passed_is_dropped_and_not_granted():
+    clock = StoppedClock()
+    slots = Slots(1, 10, clock)
+    (first,) = filled(slots)
+    late, patient = ticket(deadline=5), ticket(deadline=50)
+    slots.join(late)
+    slots.join(patient)
+    clock.now = 5
+    slots.leave(first)
+    assert (late.state, patient.state) == (State.GONE, State.GRANTED)
+    assert slots.dropped == 1
+
+
+def test_nobody_is_admitted_at_once_when_its_deadline_has_passed():
+    assert not slots_of(1).take(ticket(deadline=0))
+
+
+def test_thousands_of_passed_deadlines_are_dropped_in_one_go():
+    clock = StoppedClock()
+    slots = Slots(1, 10_000, clock)
+    (first,) = filled(slots)
+    for _ in range(5_000):
+        slots.join(ticket(deadline=1))
+    clock.now = 2
+    slots.leave(first)
+    assert (slots.dropped, slots.waiting, slots.in_use) == (5_000, 0, 0)
+
+
+def test_more_slots_are_handed_out_at_once():
+    slots = slots_of(0)
+    early = waiting(slots)
+    slots.resize(1)
+    assert early.state is State.GRANTED
+
+
+def test_fewer_slots_are_kept_to_as_requests_end():
+    slots = slots_of(4)
+    running = filled(slots)
+    slots.resize(2)
+    next_one = waiting(slots, "critical")
+    slots.leave(running[0])
+    slots.leave(running[1])
+    states = [next_one.state]
+    slots.leave(running[2])
+    states.append(next_one.state)
+    assert states == [State.WAITING, State.GRANTED]
+
+
+def test_demand_counts_what_is_held_and_what_is_waited_for():
+    slots = slots_of(2)
+    filled(slots)
+    waiting(slots, "critical")
+    waiting(slots, "admin", weight=2)
+    assert (slots.demand, slots.urgent_demand) == (5, 5)
+
+
+@pytest.mark.parametrize("requests", [1, 8, 9, 10, 45])
+def test_with_as_many_slots_as_demanded_all_requests_run_and_the_reserve_is_kept(requests):
+    slots = slots_of(0)
+    tickets = [waiting(slots, "normal") for _ in range(requests)]
+    slots.resize(slots.demand)
+    assert {one.state for one in tickets} == {State.GRANTED}
+    assert slots.take(ticket("critical"))
+
+
+def test_a_slot_granted_in_the_tick_in_which_its_client_leaves_goes_to_the_next():
+    slots = slots_of(1)
+    (first,) = filled(slots)
+    leaver, patient = waiting(slots), waiting(slots)
+    slots.leave(first)
+    slots.drop(leaver)
+    states = [(leaver.state, patient.state)]
+    slots.leave(leaver)
+    states.append((leaver.state, patient.state))
+    assert states == [(State.GRANTED, State.WAITING), (State.GONE, State.GRANTED)]
+    assert slots.in_use == 1
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """After any order of arrivals, grants, deadlines, departures and resizes the count is right."""
+
+    tickets = Bundle("tickets")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = StoppedClock()
+        self.limit = 4
+        self.slots = Slots(self.limit, 5, self.clock)
+        self.known: list[Ticket] = []
+        self.wakes: dict[Ticket, int] = {}
+
+    @rule(
+        target=tickets,
+        place=st.sampled_from(ORDER),
+        weight=st.integers(1, 6),
+        patience=st.integers(0, 3),
+    )
+    def arrive(self, place, weight, patience):
+        one = Ticket(place, weight, self.clock.now + patience)
+        self.known.append(one)
+        self.wakes[one] = 0
+        if not self.slots.take(one):
+
+            def wake(one=one):
+                self.wakes[one] += 1
+
+            one.wake = wake
+            if not self.slots.join(one):
+                self.known.remove(one)
+        return one
+
+    @rule(one=tickets)
+    def end(self, one):
+        self.slots.leave(one)
+
+    @rule(one=tickets)
+    def deadline_or_client_gone(self, one):
+        self.slots.drop(one)
+
+    @rule(one=tickets)
+    def granted_and_gone_in_one_tick(self, one):
+        self.slots.drop(one)
+        self.slots.leave(one)
+        self.slots.leave(one)
+
+    @rule(seconds=st.integers(1, 3))
+    def time_passes(self, seconds):
+        self.clock.now += seconds
+
+    @rule(limit=st.integers(0, 8))
+    def share_changes(self, limit):
+        self.limit = limit
+        self.slots.resize(limit)
+
+    @invariant()
+    def the_count_is_that_of_the_granted(self):
+        granted = [one for one in self.known if one.state is State.GRANTED]
+        assert self.slots.in_use == sum(one.held for one in granted)
+        assert self.slots.waiting == sum(one.state is State.WAITING for one in self.known)
+
+    @invariant()
+    def nobody_is_woken_twice(self):
+        assert all(count <= 1 for count in self.wakes.values())
+
+    @invariant()
+    def no_slot_stays_free_that_the_next_critical_request_could_have(self):
+        queue = [one for one in self.known if one.state is State.WAITING]
+        # Passed deadlines are dropped by their timers, or by the next thing that happens.
+        if self.limit and queue and min(one.deadline for one in queue) > self.clock.now:
+            critical = [one for one in queue if one.place == "critical"]
+            if critical and not any(one.place == "admin" for one in queue):
+                free = self.limit - self.slots.in_use
+                assert free < min(critical[0].weight, self.limit)
+
+    def teardown(self):
+        for one in self.known:
+            self.slots.leave(one)
+        assert (self.slots.in_use, self.slots.waiting, self.slots.demand) == (0, 0, 0)
+        self.slots.resize(3)
+        assert self.slots.take(ticket("normal", deadline=self.clock.now + 1))
+
+
+AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
