@@ -40,7 +40,7 @@ GC_THRESHOLDS = (20_000, 20, 50)
 
 
 class Server(uvicorn.Server):
-    """Uvicorn on a socket that processes share. It ends after SIGTERM in any case, with status 0."""
+    """Uvicorn on a socket that processes share; it ends after SIGTERM in any case, with 0."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])

@@ -96,14 +96,18 @@ def test_connections_that_come_at_once_are_shared_among_the_processes(start, sha
     assert min(taken_of(100, servers, port_of(shared))) >= 20
 
 
+def descriptors(servers) -> list[int]:
+    return [len(list(Path(f"/proc/{server.pid}/fd").iterdir())) for server in servers]
+
+
 def taken_of(count: int, servers, port: int) -> list[int]:
     """How many of so many connections that come at once each server takes."""
-    before = [len(os.listdir(f"/proc/{server.pid}/fd")) for server in servers]
+    before = descriptors(servers)
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         time.sleep(0.3)  # nobody is told when the last one is taken
-        after = [len(os.listdir(f"/proc/{server.pid}/fd")) for server in servers]
+        after = descriptors(servers)
     time.sleep(0.3)
     return [now - then for now, then in zip(after, before, strict=True)]
 
