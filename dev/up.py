@@ -1,7 +1,7 @@
 """`make up`: the whole service on this machine, with demonstration data, until Ctrl-C.
 
-It takes the port first and hands the socket to both web processes. Everything it starts has its log
-in .run/log, and ends with it.
+It takes the port first and hands its sockets to both web processes. Everything it starts has its
+log in .run/log, and ends with it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from dev.supervisor import (
     Supervisor,
     sole,
 )
-from stabilizer.listener import PortTaken, listen
+from stabilizer.listener import PortTaken, listen, share
 
 #: As in sysexits.h: something inside is not as it should be, here the port.
 EX_SOFTWARE = 70
@@ -41,7 +41,7 @@ class Up:
     """One run of `make up`: the stages from an empty directory to a healthy service."""
 
     choice: Choice
-    listener: socket.socket
+    listeners: Sequence[socket.socket]
     supervisor: Supervisor
     console: Console
 
@@ -81,10 +81,12 @@ class Up:
             self.console.print(f"{child.name} did not stop in time and was killed")
 
     def _start_services(self, env: dict[str, str]) -> tuple[list[Child], Child]:
-        fd = self.listener.fileno()
+        fds = [each.fileno() for each in self.listeners]
         web = [
-            self.supervisor.start(f"web-{number}", [*commands.WEB, "--fd", str(fd)], env, [fd])
-            for number in range(1, WEB_PROCESSES + 1)
+            self.supervisor.start(
+                f"web-{number + 1}", [*commands.WEB, *share(self.listeners, number)], env, fds
+            )
+            for number in range(WEB_PROCESSES)
         ]
         schedule = str(self.choice.run_dir / "beat-schedule")
         worker = self.supervisor.start("worker", [*commands.WORKER, "-B", "-s", schedule], env)
@@ -128,11 +130,12 @@ def main() -> int:
     try:
         choice = Choice.of(os.environ)
         identity = f"process {os.getpid()} at {choice.base_url}"
-        with (
-            contextlib.closing(listen(ports.LOOPBACK, choice.port, BACKLOG)) as listener,
-            sole(choice.run_dir / "up.lock", identity),
-        ):
-            return _serve(choice, listener, console, started)
+        with contextlib.ExitStack() as stack:
+            listeners = listen(ports.LOOPBACK, choice.port, BACKLOG, WEB_PROCESSES)
+            for each in listeners:
+                stack.enter_context(each)
+            stack.enter_context(sole(choice.run_dir / "up.lock", identity))
+            return _serve(choice, listeners, console, started)
     except environment.UnknownChoice as error:
         return _fail(error, 2)
     except PortTaken as taken:
@@ -142,10 +145,12 @@ def main() -> int:
         return _fail(f"`make up` already runs in this directory: {error}", EX_SOFTWARE)
 
 
-def _serve(choice: Choice, listener: socket.socket, console: Console, started: float) -> int:
+def _serve(
+    choice: Choice, listeners: Sequence[socket.socket], console: Console, started: float
+) -> int:
     supervisor = Supervisor(choice.run_dir / "log")
     supervisor.obey_signals()
-    up = Up(choice, listener, supervisor, console)
+    up = Up(choice, listeners, supervisor, console)
     try:
         demo = up.start()
         welcome.show(console, choice, demo, time.monotonic() - started)

@@ -12,7 +12,7 @@ from django.db import transaction
 
 import audit
 from accounts.snapshot import ClientEntry
-from audit import clock
+from audit import clock, statements
 from pairing import codes, device_code, limits, signals, user_code
 from pairing.attempts import Outrun, attempt
 from pairing.device_code import DeviceCode
@@ -81,7 +81,7 @@ def _create_once(
         expires_at=now + timedelta(seconds=CODE_S),
         **facts,
     )
-    pairing.save(force_insert=True)
+    statements.insert(pairing)
     codes.remember(client.tenant_id, code)
     audit.record(
         "pairing.created",

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 import audit
 from accounts import snapshot, tokens
 from accounts.models import Client, Tenant
-from audit import clock
+from audit import clock, statements
 from pairing import signals
 
 
@@ -209,10 +209,9 @@ class Pairing(models.Model):
         One conditional UPDATE, its audit record, and `signals.changed` on commit. Must run inside
         a transaction.
         """
-        moved = Pairing.objects.filter(pk=self.pk, state=self.state, version=self.version).update(
-            state=to, version=self.version + 1, **columns
-        )
-        if not moved:
+        as_read = {"id": self.pk, "state": self.state, "version": self.version}
+        changes = {"state": to, "version": self.version + 1, **columns}
+        if not statements.update(Pairing, as_read, changes):
             return False
         self.state, self.version = to, self.version + 1
         for column, value in columns.items():
@@ -254,16 +253,13 @@ class Pairing(models.Model):
 
 
 def end_all(pairings: Sequence[Pairing], to: State, *, actor: str, reason: str = "") -> bool:
-    """`Pairing.end` for several; False as soon as one was changed by somebody else meanwhile.
-
-    Tokens come last, because revoking them holds the one row of the configuration's revision.
-    """
+    """`Pairing.end` for several; False as soon as one was changed by somebody else meanwhile."""
     ended = all(
         pairing.move(
             to,
             actor=actor,
             detail={"reason": reason} if reason else None,
-            active_smartcard=None,
+            active_smartcard_id=None,
             active_udid=None,
             sealed_answer="",
             ended_at=clock.now(),

@@ -1,34 +1,44 @@
-"""Takes connections from a listening socket that other processes take from as well."""
+"""Takes connections for one process of several that serve one port."""
 
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 logger = logging.getLogger(__name__)
 
-#: Connections taken in one turn of the event loop. A loop that takes all that wait, as the servers
-#: of asyncio and uvloop do, leaves nothing to the other processes: of 600 devices that came at once
-#: one of two processes served three quarters, and the other was idle. With a few in each turn the
-#: process whose turns are short, because it has little to do, takes more.
-AT_A_TIME = 8
+#: Connections taken in one turn of the event loop, between which it answers requests.
+AT_A_TIME = 32
+#: How often to look whether another process leaves connections waiting.
+SPARE_EVERY_S = 0.05
 #: After the kernel refused another connection for want of descriptors or memory.
 PAUSE_S = 0.5
 
 
 class Acceptor:
-    """Makes a protocol of `factory` for each connection to `listener`, until `close`."""
+    """Makes a protocol of `factory` for each connection to `listener`, until `close`.
+
+    `spares` are the listeners of the other processes: what waits there was left by one that is
+    busy, restarting or dead, and is taken after `SPARE_EVERY_S`.
+    """
 
     def __init__(
-        self, listener: socket.socket, factory: Callable[[], asyncio.BaseProtocol]
+        self,
+        listener: socket.socket,
+        spares: Sequence[socket.socket],
+        factory: Callable[[], asyncio.BaseProtocol],
     ) -> None:
         self._listener = listener
+        self._spares = spares
         self._factory = factory
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[object]] = set()
         self._closed = False
-        listener.setblocking(False)
+        for each in (listener, *spares):
+            each.setblocking(False)
         self._resume()
+        if spares:
+            self._look_around()
 
     def close(self) -> None:
         """Take no more connections. Those that wait are left to the other processes."""
@@ -41,12 +51,19 @@ class Acceptor:
 
     def _resume(self) -> None:
         if not self._closed:
-            self._loop.add_reader(self._listener.fileno(), self._take)
+            self._loop.add_reader(self._listener.fileno(), self._take, self._listener)
 
-    def _take(self) -> None:
+    def _look_around(self) -> None:
+        if self._closed:
+            return
+        for spare in self._spares:
+            self._take(spare)
+        self._loop.call_later(SPARE_EVERY_S, self._look_around)
+
+    def _take(self, listener: socket.socket) -> None:
         for _ in range(AT_A_TIME):
             try:
-                connection, _address = self._listener.accept()
+                connection, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:

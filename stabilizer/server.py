@@ -1,7 +1,8 @@
 """Starts uvicorn for a role: ``python -m stabilizer.server web [--fd N | --host H --port P]``.
 
-One process serves one event loop. Processes of one host share a listening socket: whoever
-supervises them binds it and passes its descriptor (``--fd``); ``--workers`` does the same itself.
+One process serves one event loop. Processes of one host listen on one port with a socket each:
+whoever supervises them binds the sockets and passes to each process its own (``--fd``) and those of
+the others (``--spare``); ``--workers`` does the same itself.
 """
 
 import argparse
@@ -40,12 +41,14 @@ GC_THRESHOLDS = (20_000, 20, 50)
 
 
 class Server(uvicorn.Server):
-    """Uvicorn on a socket that processes share; it ends after SIGTERM in any case, with 0."""
+    """Uvicorn on a port that processes share; it ends after SIGTERM in any case, with 0."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
         # To uvicorn an acceptor is a server like any other: it closes them when it ends.
-        self.servers = [Acceptor(shared, self._protocol) for shared in sockets or ()]  # type: ignore[misc]
+        assert sockets, "uvicorn is always run on sockets that were bound before"
+        own, *spares = sockets
+        self.servers = [Acceptor(own, spares, self._protocol)]  # type: ignore[list-item]
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
@@ -77,18 +80,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stabilizer.settings")
     django.setup(set_prefix=False)
     try:
-        shared = _listener(options)
+        listeners = _listeners(options)
     except listener.PortTaken as taken:
         sys.stderr.write(f"{taken.strerror}. Stop it, or choose another port with --port.\n")
         return EXIT_PORT_TAKEN
-    with shared:
+    with contextlib.ExitStack() as stack:
+        for each in listeners:
+            stack.enter_context(each)
         if options.workers > 1:
-            return supervise(shared, options.workers)
-        return serve(shared)
+            return supervise(listeners)
+        return serve(listeners)
 
 
-def serve(shared: socket.socket) -> int:
-    """Serve on a listening socket until SIGTERM or SIGINT, then finish what runs in `GRACE_S`."""
+def serve(listeners: Sequence[socket.socket]) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what runs in `GRACE_S`.
+
+    The first of `listeners` is this process's own, the rest are spares.
+    """
     try:
         call_command("check", verbosity=0)
     except SystemCheckError as error:
@@ -116,16 +124,19 @@ def serve(shared: socket.socket) -> int:
         )
     )
     calm_collector()
-    server.run(sockets=[shared])
+    server.run(sockets=list(listeners))
     return 0 if server.started else 1
 
 
-def supervise(shared: socket.socket, workers: int) -> int:
-    """Run `workers` processes on one socket. When one ends by itself, all end, with its status."""
-    command = [sys.executable, "-m", "stabilizer.server", "web", "--fd", str(shared.fileno())]
+def supervise(listeners: Sequence[socket.socket]) -> int:
+    """Run a process for each listener. When one ends by itself, all end, with its status."""
+    command = [sys.executable, "-m", "stabilizer.server", "web"]
     children = [
-        subprocess.Popen(command, pass_fds=[shared.fileno()])  # noqa: S603
-        for _ in range(workers)
+        subprocess.Popen(  # noqa: S603
+            [*command, *listener.share(listeners, number)],
+            pass_fds=[each.fileno() for each in listeners],
+        )
+        for number in range(len(listeners))
     ]
 
     def stop(*_: object) -> None:
@@ -156,10 +167,12 @@ def calm_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _listener(options: argparse.Namespace) -> socket.socket:
+def _listeners(options: argparse.Namespace) -> list[socket.socket]:
     if options.fd is not None:
-        return listener.inherited(options.fd)
-    return listener.listen(options.host, options.port, settings.SERVER_BACKLOG)
+        return [listener.inherited(fd) for fd in (options.fd, *options.spare)]
+    return listener.listen(
+        options.host, options.port, settings.SERVER_BACKLOG, max(1, options.workers)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,8 +181,11 @@ def _parser() -> argparse.ArgumentParser:
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--fd", type=int, help="an inherited listening socket")
     place.add_argument("--port", type=int, default=9000)
+    parser.add_argument(
+        "--spare", type=int, action="append", default=[], help="a socket of another process"
+    )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--workers", type=int, default=1, help="processes that share the socket")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
     return parser
 
 

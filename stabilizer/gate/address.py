@@ -43,6 +43,7 @@ class Proxies:
         return client
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Address | None:
     """`text` as an address, an IPv4 address written as IPv6 as IPv4; None if it is none."""
     try:

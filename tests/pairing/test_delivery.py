@@ -190,7 +190,7 @@ POINT = dict(ECKey.generate_key("P-256").as_dict(private=False))
         {**POINT, "crv": "P-521"},
         {"kty": "EC", "crv": "P-256", "x": POINT["x"]},
     ],
-    ids=str,
+    ids=range(14),
 )
 def test_a_key_that_nothing_can_be_sealed_to_is_refused_at_creation(
     operator: Operator, jwk: dict[str, object]

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote
 
@@ -41,11 +41,11 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def start(*words: str, fd: int | None = None, **env: str) -> subprocess.Popen[str]:
+def start(*words: str, fds: Sequence[int] = (), **env: str) -> subprocess.Popen[str]:
     """``python -m stabilizer.server web`` with these words; its complaints are at `stderr`."""
     return subprocess.Popen(
         [sys.executable, "-m", "stabilizer.server", "web", *words],
-        pass_fds=[fd] if fd is not None else [],
+        pass_fds=fds,
         env=environment(**env),
         stderr=subprocess.PIPE,
         text=True,

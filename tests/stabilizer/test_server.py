@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ def start(transactional_db) -> Iterator[Start]:
     """Starts ``python -m stabilizer.server web`` with these words; ends what still runs."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*words: str, fd: int | None = None, **env: str) -> subprocess.Popen[str]:
-        started.append(processes.start(*words, fd=fd, **env))
+    def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+        started.append(processes.start(*words, **options))
         return started[-1]
 
     yield start
@@ -40,8 +41,17 @@ def start(transactional_db) -> Iterator[Start]:
 
 @pytest.fixture
 def shared() -> Iterator[socket.socket]:
-    with listener.listen("127.0.0.1", 0, 128) as shared:
+    with listener.listen("127.0.0.1", 0, 128)[0] as shared:
         yield shared
+
+
+@pytest.fixture
+def pair() -> Iterator[list[socket.socket]]:
+    """The sockets of two processes on one port."""
+    listeners = listener.listen("127.0.0.1", 0, 128, count=2)
+    yield listeners
+    for each in listeners:
+        each.close()
 
 
 def port_of(shared: socket.socket) -> int:
@@ -64,7 +74,7 @@ def open_files(pid: int) -> int:
 
 
 def test_it_serves_an_inherited_socket_and_ends_with_zero_on_sigterm(start, shared):
-    process = start("--fd", str(shared.fileno()), fd=shared.fileno())
+    process = start("--fd", str(shared.fileno()), fds=[shared.fileno()])
     status, headers, body = get(port_of(shared), "/healthz")
     assert (status, json.loads(body)) == (200, {"status": "ok"})
     assert "server" not in {name.lower() for name in headers}
@@ -74,26 +84,44 @@ def test_it_serves_an_inherited_socket_and_ends_with_zero_on_sigterm(start, shar
 
 
 def test_readyz_sees_database_and_redis_of_the_process(start, shared):
-    start("--fd", str(shared.fileno()), fd=shared.fileno())
+    start("--fd", str(shared.fileno()), fds=[shared.fileno()])
     status, _, body = get(port_of(shared), "/readyz")
     assert status == 200, body
 
 
-def test_two_processes_share_a_socket_and_one_goes_on_when_the_other_ends(start, shared):
-    first, second = (start("--fd", str(shared.fileno()), fd=shared.fileno()) for _ in range(2))
-    get(port_of(shared), "/healthz")
+def start_both(start, pair) -> list[subprocess.Popen[str]]:
+    """Two servers on one port; both are ready."""
+    fds = [each.fileno() for each in pair]
+    servers = [start(*listener.share(pair, number), fds=fds) for number in range(2)]
+    while 0 in taken_of(12, servers, port_of(pair[0])):
+        assert all(server.poll() is None for server in servers)
+    return servers
+
+
+def test_two_processes_share_a_port_and_one_goes_on_when_the_other_ends(start, pair):
+    first, second = start_both(start, pair)
     first.terminate()
     assert first.wait(30) == 0
-    assert [get(port_of(shared), "/healthz")[0] for _ in range(20)] == [200] * 20
+    assert [get(port_of(pair[0]), "/healthz")[0] for _ in range(20)] == [200] * 20
     second.terminate()
     assert second.wait(30) == 0
 
 
-def test_connections_that_come_at_once_are_shared_among_the_processes(start, shared):
-    servers = [start("--fd", str(shared.fileno()), fd=shared.fileno()) for _ in range(2)]
-    while 0 in taken_of(12, servers, port_of(shared)):
-        assert all(server.poll() is None for server in servers)
-    assert min(taken_of(100, servers, port_of(shared))) >= 20
+def test_connections_that_waited_on_a_killed_process_are_served_by_the_other(start, pair):
+    first, _second = start_both(start, pair)
+    first.send_signal(signal.SIGSTOP)
+    connections = [
+        http.client.HTTPConnection("127.0.0.1", port_of(pair[0]), timeout=30) for _ in range(20)
+    ]
+    for connection in connections:
+        connection.request("GET", "/healthz")
+    first.kill()
+    assert [connection.getresponse().status for connection in connections] == [200] * 20
+
+
+def test_connections_that_come_at_once_are_shared_among_the_processes(start, pair):
+    servers = start_both(start, pair)
+    assert min(taken_of(100, servers, port_of(pair[0]))) >= 20
 
 
 def descriptors(servers) -> list[int]:
@@ -141,14 +169,16 @@ def test_a_taken_port_is_told_with_its_holder_and_status_70(start, shared):
 
 
 def test_settings_that_a_check_refuses_keep_it_from_starting(start, shared):
-    process = start("--fd", str(shared.fileno()), fd=shared.fileno(), DEBUG="false", SECRET_KEY="")
+    process = start(
+        "--fd", str(shared.fileno()), fds=[shared.fileno()], DEBUG="false", SECRET_KEY=""
+    )
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "SECRET_KEY" in errors
 
 
 def test_a_request_that_runs_at_sigterm_is_finished(start, shared):
-    process = start("--fd", str(shared.fileno()), fd=shared.fileno())
+    process = start("--fd", str(shared.fileno()), fds=[shared.fileno()])
     port = port_of(shared)
     get(port, "/healthz")
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

@@ -384,11 +384,9 @@ def service(transactional_db, redis_client) -> Iterator[Callable[[], int]]:
     """A running service with the demo's data: its port, and the key in API_KEY."""
     made = demo.make(subscribers=60, cards=1)
     revision.refresh()
-    with listener.listen("127.0.0.1", 0, 1024) as shared:
-        fd = shared.fileno()
-        servers = [
-            processes.start("--fd", str(fd), fd=fd, TRUSTED_PROXIES="127.0.0.1/32") for _ in "ab"
-        ]
+    with listener.listen("127.0.0.1", 0, 1024)[0] as shared:
+        words = {"fds": [shared.fileno()], "TRUSTED_PROXIES": "127.0.0.1/32"}
+        servers = [processes.start("--fd", str(shared.fileno()), **words) for _ in "ab"]
         with processes.ended(*servers), pytest.MonkeyPatch.context() as patch:
             patch.setenv("API_KEY", made.api_key)
             processes.wait_for_server(shared.getsockname()[1])
