@@ -9,6 +9,10 @@ class PrincipalScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
     target_class = "accounts.authentication.PrincipalAuthentication"
     name = ["bearer", "session"]
 
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        """Alternatives; several names in one requirement would all be needed at once."""
+        return [{name: []} for name in self.name]
+
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
         words = "An API key (stb_...) or an access token."
         return [

@@ -1,4 +1,7 @@
-"""What the gate says to those it does not let in (RFC 9457), and what it adds to other answers."""
+"""What the gate says to those it does not let in, and what it adds to other answers.
+
+Programs get a problem document (RFC 9457), people in a browser the same refusal as a page.
+"""
 
 import json
 import math
@@ -20,7 +23,8 @@ from ratelimit.problem import (
     register,
     render,
 )
-from stabilizer.gate.policy import Policy
+from stabilizer.gate import page
+from stabilizer.gate.arrival import Arrival
 
 Header = tuple[bytes, bytes]
 Message = MutableMapping[str, Any]
@@ -58,51 +62,60 @@ def added(request_id: str, verdict: Verdict | None = None) -> list[Header]:
     return [name] if verdict is None else [name, *quota_headers.fields(verdict)]
 
 
-def over_limits(policy: Policy, verdict: Verdict, decision: str) -> Answer:
+def over_limits(arrival: Arrival, verdict: Verdict) -> Answer:
     """429, naming all the caller's limits that are violated; 503 where they cannot be checked."""
     return _problem(
-        policy,
+        arrival,
         LIMITS_UNAVAILABLE if verdict.unavailable else RATE_LIMITED,
         quota_headers.fields(verdict),
         **{"violated-policies": list(verdict.violated)},
         retry_after=int(quota_headers.retry_after(verdict)),
-        decision=decision,
     )
 
 
-def overloaded(policy: Policy, retry_after_s: float, decision: str) -> Answer:
+def overloaded(arrival: Arrival, retry_after_s: float) -> Answer:
     """503: no slot, and not a word about how many there are."""
     seconds = _whole(retry_after_s)
     header = (b"retry-after", b"%d" % seconds)
-    return _problem(policy, OVERLOADED, [header], retry_after=seconds, decision=decision)
+    return _problem(arrival, OVERLOADED, [header], retry_after=seconds)
 
 
-def too_large(policy: Policy, decision: str) -> Answer:
+def too_large(arrival: Arrival) -> Answer:
     """413; the connection ends, or the rest of the body would have to be read."""
-    return _problem(policy, TOO_LARGE, [(b"connection", b"close")], decision=decision)
+    return _problem(arrival, TOO_LARGE, [(b"connection", b"close")])
 
 
-def too_slow(policy: Policy, decision: str) -> Answer:
+def too_slow(arrival: Arrival) -> Answer:
     """408: the body did not come."""
-    return _problem(policy, BODY_TIMEOUT, [(b"connection", b"close")], decision=decision)
+    return _problem(arrival, BODY_TIMEOUT, [(b"connection", b"close")])
 
 
-def forged(policy: Policy, decision: str) -> Answer:
+def forged(arrival: Arrival) -> Answer:
     """The device_code is not one of ours, in the words of the view that would have found out."""
-    if policy.oauth:
+    if arrival.policy.oauth:
         document = {"error": "invalid_grant", "error_description": FORGED.title}
         return _answer(400, b"application/json", json.dumps(document).encode(), ())
     challenge = (b"www-authenticate", b'Bearer realm="stabilizer"')
-    return _problem(policy, FORGED, [challenge], decision=decision)
+    return _problem(arrival, FORGED, [challenge])
 
 
 def _problem(
-    policy: Policy, problem: Problem, headers: Iterable[Header], **extension: Any
+    arrival: Arrival, problem: Problem, headers: Iterable[Header], **extension: Any
 ) -> Answer:
-    if policy.oauth and problem.status in OAUTH_ERRORS:
+    if problem.status in page.STATUSES and arrival.wants_page:
+        return _page(arrival, problem, headers, extension.get("retry_after"))
+    if arrival.policy.oauth and problem.status in OAUTH_ERRORS:
         extension["error"] = OAUTH_ERRORS[problem.status]
-    body = render(problem, **extension)
+    body = render(problem, **extension, decision=arrival.decision_id)
     return _answer(problem.status, CONTENT_TYPE.encode(), body, headers)
+
+
+def _page(
+    arrival: Arrival, problem: Problem, headers: Iterable[Header], wait_s: int | None
+) -> Answer:
+    is_get = arrival.method in ("GET", "HEAD")
+    body = page.render(problem, arrival.headers, arrival.decision_id, wait_s=wait_s, is_get=is_get)
+    return _answer(problem.status, page.CONTENT_TYPE, body, [*headers, *page.HEADERS])
 
 
 def _answer(status: int, content_type: bytes, body: bytes, headers: Iterable[Header]) -> Answer:

@@ -7,6 +7,7 @@ from typing import cast
 
 from uuid_utils import uuid7
 
+from accounts.handlers import PROGRAMS
 from accounts.principal import Principal
 from audit.context import RequestContext
 from pairing.device_code import DeviceCode
@@ -46,6 +47,8 @@ class Admission:
 class Arrival:
     """One request: its policy, its headers, and the address it really comes from."""
 
+    method: str
+    path: str
     policy: Policy
     headers: Headers
     address: str
@@ -69,6 +72,8 @@ class Arrival:
         forwarded = given[b"x-forwarded-for"] if trusted else ""
         decision_id = uuid7().hex
         return cls(
+            method=method,
+            path=path,
             policy=policy.match(method, path),
             headers=given,
             address=proxies.client(peer, forwarded) if forwarded else peer,
@@ -81,6 +86,11 @@ class Arrival:
     def body_limit(self) -> int:
         """Bytes: small where the policy wants to look into it."""
         return SMALL if self.policy.body_fields else LARGE
+
+    @property
+    def wants_page(self) -> bool:
+        """A person's browser asks for a page: it gets one even if it is refused."""
+        return self.policy.page and not self.path.startswith(PROGRAMS) and self.headers.prefers_html
 
     def identify(self, content: bytes) -> Caller:
         """Who it comes from; `content` is its body where the policy names fields of it."""

@@ -156,10 +156,10 @@ class Control:
             caller = arrival.identify(content)
         except (DatabaseError, SynchronousOnlyOperation):
             # The snapshot of callers was never read: the database has been away since the start.
-            return answers.overloaded(arrival.policy, 1, arrival.decision_id)
+            return answers.overloaded(arrival, 1)
         if caller.forged:
             self._record(arrival, caller, "forged", caller.network)
-            return answers.forged(arrival.policy, arrival.decision_id)
+            return answers.forged(arrival)
         return caller
 
     def over_limits(
@@ -170,17 +170,17 @@ class Control:
         for charge in charges:
             if charge.limit.name in violated:
                 self._record(arrival, caller, charge.limit.name, charge.key)
-        return answers.over_limits(arrival.policy, verdict, arrival.decision_id)
+        return answers.over_limits(arrival, verdict)
 
     def overloaded(self, arrival: Arrival, caller: Caller) -> Answer:
         """The refusal of a request for which there was no slot in time."""
         self._record(arrival, caller, "slots", arrival.policy.name)
-        return answers.overloaded(arrival.policy, self.herd.retry_after(), arrival.decision_id)
+        return answers.overloaded(arrival, self.herd.retry_after())
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:
         """The refusal of a body that is too large, or did not come."""
         answer = answers.too_slow if why is Unread.TOO_SLOW else answers.too_large
-        return answer(arrival.policy, arrival.decision_id)
+        return answer(arrival)
 
     def refundable(self, arrival: Arrival, charges: Sequence[Charge], status: int) -> list[Charge]:
         """What goes back to a caller whose attempt was answered with `status` (0: with nothing)."""

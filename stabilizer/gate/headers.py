@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 
+LONGEST_ACCEPT = 1024
 LONGEST_FINGERPRINT = 512
 #: Everything else is not looked at.
 READ = frozenset(
     {
+        b"accept",
+        b"accept-language",
         b"authorization",
         b"content-length",
         b"content-type",
@@ -64,6 +67,14 @@ class Headers:
         wait_ms = min(waits)
         return None if wait_ms == float("inf") else wait_ms
 
+    @property
+    def prefers_html(self) -> bool:
+        """Names HTML, and JSON not before it. Programs that take anything (`*/*`) do not."""
+        weights = dict(map(_weighed, self[b"accept"][:LONGEST_ACCEPT].lower().split(",")))
+        html = weights.get("text/html", 0)
+        json = (weights.get("application/json", 0), weights.get("application/problem+json", 0))
+        return html > 0 and html >= max(json)
+
     def cookie(self, name: str) -> str:
         """The value of a cookie; of several of one name the last, as Django reads them."""
         found = ""
@@ -72,6 +83,13 @@ class Headers:
             if key.strip() == name:
                 found = value.strip()
         return found
+
+
+def _weighed(media_range: str) -> tuple[str, float]:
+    """A media range and its weight, 1 where it says none (RFC 9110, 12.5.1)."""
+    name, *parameters = (part.strip() for part in media_range.split(";"))
+    weights = (_number(part[2:]) for part in parameters if part.startswith("q="))
+    return name, next(weights, 1)
 
 
 def _number(text: str) -> float:

@@ -63,6 +63,8 @@ class Policy:
     failures: frozenset[int] = frozenset()
     #: Errors carry OAuth's own `error` member as well (RFC 6749, 5.2).
     oauth: bool = False
+    #: People meet it in a browser: they are refused with a page.
+    page: bool = False
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -93,7 +95,7 @@ LOGIN = (
 )
 APPROVAL = (_rule("approval.person", 120, 60, "person"),)
 
-DEFAULT = Policy("default")
+DEFAULT = Policy("default", page=True)
 _POLICIES = (
     DEFAULT,
     Policy("pairing.create", rules=CREATE, body_fields=("client_id", "udid")),
@@ -107,7 +109,7 @@ _POLICIES = (
     ),
     Policy("pairing.ack", "critical", rules=(_rule("ack.device_code", 10, 60, "device_code"),)),
     Policy("pairing.associate", rules=APPROVAL, body_fields=("user_code",)),
-    Policy("activate", rules=APPROVAL),
+    Policy("activate", rules=APPROVAL, page=True),
     Policy("devices.list", "sheddable"),
     Policy("devices.write"),
     Policy("devices.revoke"),
@@ -119,7 +121,7 @@ _POLICIES = (
     Policy("oauth.token", "critical", body_fields=("device_code",), oauth=True),
     Policy("oauth.revoke", body_fields=("token",), oauth=True),
     Policy("oauth.metadata"),
-    Policy("login", rules=LOGIN, body_fields=("username",), failures=frozenset({401})),
+    Policy("login", rules=LOGIN, body_fields=("username",), failures=frozenset({401}), page=True),
     # Django's admin shows its form again, with 200, to whoever failed.
     Policy(
         "login.admin",
@@ -127,8 +129,9 @@ _POLICIES = (
         body_fields=("username",),
         failures=frozenset({200}),
         budget="admin",
+        page=True,
     ),
-    Policy("admin", budget="admin"),
+    Policy("admin", budget="admin", page=True),
     Policy("static"),
     Policy("docs", "sheddable"),
 )

@@ -110,13 +110,15 @@ def test_two_processes_share_a_port_and_one_goes_on_when_the_other_ends(start, p
 def test_connections_that_waited_on_a_killed_process_are_served_by_the_other(start, pair):
     first, _second = start_both(start, pair)
     first.send_signal(signal.SIGSTOP)
-    connections = [
-        http.client.HTTPConnection("127.0.0.1", port_of(pair[0]), timeout=30) for _ in range(20)
-    ]
-    for connection in connections:
-        connection.request("GET", "/healthz")
-    first.kill()
-    assert [connection.getresponse().status for connection in connections] == [200] * 20
+    with contextlib.ExitStack() as stack:
+        connections = [
+            http.client.HTTPConnection("127.0.0.1", port_of(pair[0]), timeout=30) for _ in range(20)
+        ]
+        for connection in connections:
+            stack.callback(connection.close)
+            connection.request("GET", "/healthz")
+        first.kill()
+        assert [connection.getresponse().status for connection in connections] == [200] * 20
 
 
 def test_connections_that_come_at_once_are_shared_among_the_processes(start, pair):

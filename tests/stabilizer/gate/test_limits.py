@@ -8,7 +8,8 @@ import pytest
 import audit
 from pairing import device_code
 from ratelimit.gcra import Limit
-from stabilizer.gate.policy import DEFAULTS, Policy, Rule
+from ratelimit.models import LimitRow
+from stabilizer.gate.policy import DEFAULTS, Policy, Rule, ensure_rows
 from tests.stabilizer.gate.door import Door, HandClock
 
 
@@ -217,6 +218,43 @@ async def test_parallel_tries_cannot_pass_together(door, app):
     app.open.set()
     replies = await asyncio.gather(*tries)
     assert sorted(reply.status for reply in replies) == [401] * 5 + [429] * 15
+
+
+@pytest.fixture
+def edited_logins(db, policies_in_force):
+    """Three wrong passwords in an hour, by rows of the database."""
+    ensure_rows()
+    rows = LimitRow.objects.filter(policy__name="login", name="person")
+    rows.update(quantity=3, window_s=3600)
+    policies_in_force.reload()
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/admin/login/"])
+async def test_who_is_refused_while_others_try_gets_in_as_soon_as_they_succeed(
+    edited_logins, door, gate, app, path
+):
+    app.status = 302
+    app.open.clear()
+    tries = [asyncio.create_task(login(door, path)) for _ in range(3)]
+    while app.inside < 3:
+        await asyncio.sleep(0)
+    refused = await login(door, path)
+    assert (refused.status, refused.problem["violated-policies"]) == (429, ["person"])
+    app.open.set()
+    assert {reply.status for reply in await asyncio.gather(*tries)} == {302}
+    assert (await login(door, path)).status == 302
+
+
+async def test_the_refusal_of_a_login_is_asked_for_anew_each_time(
+    edited_logins, door, app, redis_client
+):
+    app.status = 401
+    for _ in range(3):
+        await login(door, "/accounts/login/")
+    assert (await login(door, "/accounts/login/")).status == 429
+    # Another process gives back what an attempt under way there has cost.
+    redis_client.delete(*redis_client.keys("rl:*login.person*"))
+    assert (await login(door, "/accounts/login/")).status == 401
 
 
 async def test_an_attempt_whose_answer_never_came_is_not_given_back(door, app):

@@ -122,7 +122,24 @@ def test_policies_that_share_a_counter_share_its_number():
     LimitRow.objects.filter(policy__name="login", name="person").update(quantity=3)
     policy.table.reload()
     assert numbers("login")["person"] == numbers("login.admin")["person"] == (3, 900)
-    assert policy.table.policies["login.admin"].limits[0].refundable
+
+
+@pytest.mark.django_db
+def test_an_edited_login_limit_is_still_given_back_to_who_succeeds():
+    PolicyRow.objects.filter(name__startswith="login").update(store_away="closed")
+    LimitRow.objects.filter(policy__name="login").update(quantity=3, window_s=60)
+    policy.table.reload()
+    for name in ("login", "login.admin"):
+        limits = policy.table.policies[name].limits
+        assert [(limit.quantity, limit.store_away) for limit in limits] == [(3, "closed")] * 2
+        assert all(limit.refundable for limit in limits)
+
+
+def test_only_login_limits_are_given_back():
+    given_back = {name for name, each in DEFAULTS.items() if each.failures}
+    assert given_back == {"login", "login.admin"}
+    for name, each in DEFAULTS.items():
+        assert {limit.refundable for limit in each.limits} <= {name in given_back}
 
 
 @pytest.mark.django_db

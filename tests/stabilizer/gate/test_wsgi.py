@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from django.http import HttpResponse, StreamingHttpResponse
@@ -10,7 +11,7 @@ from django.test import RequestFactory
 from ratelimit.gcra import Limit
 from stabilizer.gate.arrival import ADMISSION
 from stabilizer.gate.control import Control
-from stabilizer.gate.policy import DEFAULTS, Policy, Rule
+from stabilizer.gate.policy import DEFAULTS, Rule
 from stabilizer.gate.wsgi import GateMiddleware
 
 BODY = {"content_type": "application/json"}
@@ -50,7 +51,9 @@ def gate(views, limiter):
 @pytest.fixture
 def few(policies_in_force):
     rule = Rule(Limit("few", 2, 3600), ("network",), "default.few")
-    policies_in_force.swap({**DEFAULTS, "default": Policy("default", rules=(rule,), wait_ms=50)})
+    policies_in_force.swap(
+        {**DEFAULTS, "default": replace(DEFAULTS["default"], rules=(rule,), wait_ms=50)}
+    )
 
 
 @pytest.fixture
@@ -74,11 +77,21 @@ def test_the_answers_are_those_of_the_asgi_gate(ask, few, views):
     assert len(views.requests) == 2
 
 
+def test_a_browser_is_refused_with_a_page(ask, few):
+    refused = [ask(HTTP_ACCEPT="text/html,*/*;q=0.8") for _ in range(3)][-1]
+    assert (refused.status_code, refused["Retry-After"]) == (429, "1800")
+    assert refused["Content-Type"] == "text/html; charset=utf-8"
+    assert b'<meta http-equiv="refresh" content="1800">' in refused.content
+    with_json = ask(HTTP_ACCEPT="application/json")
+    assert with_json["Content-Type"] == "application/problem+json"
+
+
 def test_refusals_make_no_query(ask, few, django_assert_num_queries, db):
     for _ in range(2):
         ask()
     with django_assert_num_queries(0):
         assert {ask().status_code for _ in range(20)} == {429}
+        assert ask(HTTP_ACCEPT="text/html").status_code == 429
         forged = "Bearer dc_1_" + "A" * 43 + "_" + "B" * 22
         assert ask("POST", "/api/v1/pairings/U/ack/", HTTP_AUTHORIZATION=forged).status_code == 401
 
