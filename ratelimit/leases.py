@@ -81,8 +81,13 @@ class SlotLease:
         """How long ago Redis last confirmed the lease."""
         return self._clock() - self._renewed_at
 
+    @property
+    def falls_short(self) -> bool:
+        """Whether demand has passed the share: then `nudge`."""
+        return self._demand()[1] > self.share
+
     def nudge(self) -> None:
-        """Refreshes soon: demand has passed the share. Cheap to call often, from any task."""
+        """Refreshes soon. Cheap to call often, from any task."""
         self._wake()
 
     def start(self) -> None:

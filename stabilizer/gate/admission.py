@@ -111,7 +111,8 @@ class Gate:
         control = self.control
         wait_s = ticket.deadline - control.clock()
         waited = waiting.wait(control.slots, ticket, wait_s, receive.disconnected)
-        control.lease.nudge()
+        if control.lease.falls_short:
+            control.lease.nudge()
         return await waited
 
     async def _turn_away(

@@ -7,6 +7,7 @@ same.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -36,7 +37,7 @@ class GateMiddleware:
         if not self.control.started:
             self.control.start_now()
         arrival = self._arrive(request)
-        content = _body(request, arrival)
+        content = _unchunked(request, arrival) or _body(request, arrival)
         if isinstance(content, Unread):
             return _response(arrival, self.control.unread(arrival, content))
         caller = self.control.identify(arrival, content)
@@ -77,7 +78,8 @@ class GateMiddleware:
             ticket.wake = settled.set
             if not control.slots.join(ticket):
                 return False
-        control.lease.nudge()
+        if control.lease.falls_short:
+            control.lease.nudge()
         settled.wait(max(0, ticket.deadline - control.clock()))
         with control.lock:
             control.slots.drop(ticket)
@@ -108,6 +110,26 @@ def _headers(meta: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:
             yield name[5:].replace("_", "-").lower().encode(), value.encode("latin-1")
         elif name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
             yield name.replace("_", "-").lower().encode(), str(value).encode("latin-1")
+
+
+def _unchunked(request: HttpRequest, arrival: Arrival) -> Unread | None:
+    """Gives a chunked body a length: Django takes one that says none for empty.
+
+    Only where the server ends its input with the body (`wsgi.input_terminated`, as gunicorn does).
+    """
+    meta = request.META
+    chunked = "HTTP_TRANSFER_ENCODING" in meta and not meta.get("CONTENT_LENGTH")
+    if not chunked or not meta.get("wsgi.input_terminated"):
+        return None
+    try:
+        content = meta["wsgi.input"].read(arrival.body_limit + 1)
+    except OSError:
+        return Unread.TOO_SLOW
+    if len(content) > arrival.body_limit:
+        return Unread.TOO_LARGE
+    meta["CONTENT_LENGTH"] = str(len(content))
+    vars(request)["_stream"] = BytesIO(content)
+    return None
 
 
 def _body(request: HttpRequest, arrival: Arrival) -> bytes | Unread:

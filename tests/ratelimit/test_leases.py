@@ -67,6 +67,15 @@ async def test_a_nudge_refreshes_at_once_and_not_after_a_second(store: Store) ->
     assert heard == [5, 40]
 
 
+async def test_only_demand_above_the_share_falls_short(store: Store) -> None:
+    demand = Demand(5)
+    async with held(SlotLease(store, 500, demand, lease_s=LEASE_S)) as lease:
+        await eventually(lambda: lease.share == 5)
+        assert not lease.falls_short
+        demand.wants = 6
+        assert lease.falls_short
+
+
 async def test_nudges_refresh_at_most_every_20_ms(store: Store) -> None:
     demand = Demand(0)
     async with held(SlotLease(store, 500, demand, lease_s=LEASE_S)) as lease:

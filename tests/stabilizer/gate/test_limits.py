@@ -1,12 +1,15 @@
 """Limits at the gate: what is charged, what is refused and in which words."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
+from urllib.parse import urlencode
 
 import pytest
 
 import audit
 from pairing import device_code
+from pairing.oauth import DEVICE_GRANT
 from ratelimit.gcra import Limit
 from ratelimit.models import LimitRow
 from stabilizer.gate.policy import DEFAULTS, Policy, Rule, ensure_rows
@@ -311,6 +314,89 @@ async def test_a_forged_device_code_is_an_invalid_grant_for_oauth(door, app):
     assert app.paths == []
 
 
+async def ask_token(door, **fields):
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    return await door.knock(
+        "POST", "/oauth/token", headers=headers, content=urlencode(fields).encode()
+    )
+
+
+async def test_a_thousand_polls_of_genuine_devices_pass_from_one_network(door, known, app):
+    app.status = 400  # authorization_pending
+    replies = [
+        await ask_token(door, grant_type=DEVICE_GRANT, device_code=device_code.mint(known.pk))
+        for _ in range(1_000)
+    ]
+    assert {reply.status for reply in replies} == {400}
+    assert {reply.admission.criticality for reply in replies} == {"critical"}
+    assert {reply["ratelimit"] for reply in replies} == {""}
+
+
+@pytest.fixture
+def three_refreshes(policies_in_force):
+    refresh = DEFAULTS["oauth.refresh"]
+    (rule,) = refresh.rules
+    rules = (replace(rule, limit=replace(rule.limit, quantity=3)),)
+    policies_in_force.swap({**DEFAULTS, "oauth.refresh": replace(refresh, rules=rules)})
+
+
+async def test_guessed_refresh_tokens_are_limited_and_do_not_claim_the_reserve(
+    door, app, three_refreshes
+):
+    app.status = 400
+    replies = [
+        await ask_token(door, grant_type="refresh_token", refresh_token=f"guess-{number}")
+        for number in range(5)
+    ]
+    assert [reply.status for reply in replies] == [400] * 3 + [429] * 2
+    assert replies[0].admission.criticality == "normal"
+    assert replies[-1].problem["violated-policies"] == ["network"]
+    assert len(app.paths) == 3
+
+
+async def test_a_device_code_does_not_carry_guessed_refresh_tokens_past_the_limit(
+    door, known, app, three_refreshes
+):
+    app.status = 400
+    guess = {"grant_type": "refresh_token", "refresh_token": "guess"}
+    replies = [
+        await ask_token(door, device_code=device_code.mint(known.pk), **guess) for _ in range(4)
+    ]
+    assert [reply.status for reply in replies] == [400] * 3 + [429]
+    assert replies[0].admission.criticality == "normal"
+
+
+@pytest.mark.parametrize("status", [200, 401, 503])
+async def test_a_refresh_that_is_no_failed_guess_costs_nothing(door, app, three_refreshes, status):
+    app.status = status
+    replies = [
+        await ask_token(door, grant_type="refresh_token", refresh_token="mine") for _ in range(9)
+    ]
+    assert {reply.status for reply in replies} == {status}
+
+
+async def test_devices_go_on_polling_from_a_network_that_has_guessed(
+    door, known, app, three_refreshes
+):
+    app.status = 400
+    for _ in range(4):
+        await ask_token(door, grant_type="refresh_token", refresh_token="guess")
+    code = device_code.mint(known.pk)
+    assert (await ask_token(door, grant_type=DEVICE_GRANT, device_code=code)).status == 400
+
+
+async def test_sign_outs_by_guessed_tokens_are_limited_by_network(door, app):
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    replies = [
+        await door.knock("POST", "/oauth/revoke", headers=headers, content=b"token=%d" % number)
+        for number in range(130)
+    ]
+    statuses = Counter(reply.status for reply in replies)
+    assert 120 <= statuses[200] <= 125
+    assert statuses[200] + statuses[429] == 130
+    assert len(app.paths) == statuses[200]
+
+
 async def test_a_device_is_known_to_the_app_behind_the_gate(door, known):
     code = device_code.mint(known.pk)
     reply = await door.knock(
@@ -330,21 +416,31 @@ async def test_an_edit_of_the_policies_forgets_who_was_refused(door, policies_in
     assert (await door.knock()).status == 200
 
 
-async def test_refusals_in_the_trail_are_one_for_each_limit_and_ten_seconds(
+async def test_refusals_in_the_trail_say_how_many_followed_within_ten_seconds(
     gates, app, policies_in_force, monkeypatch
 ):
     records = []
-    monkeypatch.setattr(
-        audit, "record", lambda action, outcome, **rest: records.append((action, rest["detail"]))
-    )
+
+    def record(action, outcome, *, detail, **_):
+        decision_id = audit.context.current().decision_id
+        records.append((action, detail["limit"], detail["count"], decision_id))
+
+    monkeypatch.setattr(audit, "record", record)
     policies_in_force.swap(limited(("few", 1, 60)))
     hand = HandClock()
-    door = Door(await gates(app, clock=hand))
-    for _ in range(9):
+    gate = await gates(app, clock=hand)
+    door = Door(gate)
+    await door.knock()
+    first = (await door.knock()).problem["decision"]
+    for _ in range(7):
         await door.knock()
     hand.now += 10
+    second = (await door.knock()).problem["decision"]
     await door.knock()
-    assert [(action, detail["limit"], detail["count"]) for action, detail in records] == [
-        ("gate.refused", "few", 1),
-        ("gate.refused", "few", 8),
+    assert records == [
+        ("gate.refused", "few", 1, first),
+        ("gate.refused", "few", 7, first),
+        ("gate.refused", "few", 1, second),
     ]
+    await gate.stop()
+    assert records[3:] == [("gate.refused", "few", 1, second)]

@@ -61,7 +61,7 @@ def test_collecting_is_critical_creating_normal_and_lists_sheddable():
 
     assert {criticality(name) for name in ("pairing.credentials", "pairing.ack")} == {"critical"}
     assert criticality("oauth.token") == "critical"
-    assert criticality("pairing.create") == "normal"
+    assert {criticality(name) for name in ("pairing.create", "oauth.refresh")} == {"normal"}
     assert {criticality(name) for name in ("devices.list", "subscribers.list")} == {"sheddable"}
     assert {DEFAULTS[name].budget for name in ("admin", "login.admin")} == {"admin"}
 
@@ -135,9 +135,9 @@ def test_an_edited_login_limit_is_still_given_back_to_who_succeeds():
         assert all(limit.refundable for limit in limits)
 
 
-def test_only_login_limits_are_given_back():
+def test_only_what_may_fail_is_given_back():
     given_back = {name for name, each in DEFAULTS.items() if each.failures}
-    assert given_back == {"login", "login.admin"}
+    assert given_back == {"login", "login.admin", "oauth.refresh"}
     for name, each in DEFAULTS.items():
         assert {limit.refundable for limit in each.limits} <= {name in given_back}
 

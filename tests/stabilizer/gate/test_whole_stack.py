@@ -1,6 +1,7 @@
 """The gate before Django in its pool of threads, on the real database."""
 
 import asyncio
+import json
 import threading
 from contextlib import contextmanager
 
@@ -110,3 +111,16 @@ async def test_who_reads_a_file_slowly_holds_a_slot_only_while_it_is_opened(stac
     assert not asked.done()
     read.set()
     assert (await asked).status == 200
+
+
+async def test_a_chunked_body_is_read_as_any_other(stack):
+    body = json.dumps({"app_type": "tv", "udid": "A" * 16}).encode()
+    chunks = [{"type": "http.request", "body": body[:9], "more_body": True}]
+    chunks += [{"type": "http.request", "body": body[9:]}]
+    reply = await stack.knock(
+        "POST",
+        "/api/v1/pairings/",
+        headers={"transfer-encoding": "chunked", "content-type": "application/json"},
+        connection=Connection(chunks),
+    )
+    assert reply.status == 201, reply.body

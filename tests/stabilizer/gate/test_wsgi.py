@@ -3,8 +3,10 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
@@ -128,6 +130,39 @@ def test_the_view_reads_the_body_that_the_gate_has_read(ask, views, known):
     assert views.requests[0].body == b'{"udid": "A"}'
 
 
+@pytest.fixture
+def chunked(rf: RequestFactory, gate):
+    """Posts to create a pairing as gunicorn hands a chunked request on."""
+
+    def chunked(body):
+        request = rf.post("/api/v1/pairings/", HTTP_TRANSFER_ENCODING="chunked", **BODY)
+        environ = {**request.META, "wsgi.input": body, "wsgi.input_terminated": True}
+        del environ["CONTENT_LENGTH"]
+        return gate(WSGIRequest(environ))
+
+    return chunked
+
+
+def test_a_chunked_body_is_read_and_the_view_learns_its_length(chunked, views, known):
+    assert chunked(BytesIO(b'{"udid": "A"}')).status_code == 200
+    (request,) = views.requests
+    assert (request.body, request.META["CONTENT_LENGTH"]) == (b'{"udid": "A"}', "13")
+
+
+def test_a_chunked_body_that_breaks_off_is_refused(chunked, views):
+    class Broken(BytesIO):
+        def read(self, size=-1):
+            raise OSError("no more data")
+
+    assert chunked(Broken()).status_code == 408
+    assert views.requests == []
+
+
+def test_a_chunked_body_is_bounded(chunked, views, known):
+    assert chunked(BytesIO(b"x" * 65_537)).status_code == 413
+    assert views.requests == []
+
+
 def test_only_a_failed_login_costs(ask, views):
     form = {"content_type": "application/x-www-form-urlencoded"}
     views.status = 302
@@ -140,6 +175,7 @@ def test_only_a_failed_login_costs(ask, views):
     assert statuses == [401] * 5 + [429]
 
 
+@pytest.mark.django_db
 def test_a_stream_holds_its_slot_until_it_is_closed(ask, gate, views):
     views.stream = StreamingHttpResponse([b"a", b"b"])
     reply = ask()
