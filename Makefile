@@ -37,7 +37,7 @@ fix: development  ## Format, and repair what ruff can repair.
 bench: development  ## Compare with what else there is; see bench/.
 	@$(RUN) -m bench
 
-stampede: development  ## 1,000 devices at once against a service started for it on MariaDB: DEVICES=1000
+stampede: development  ## 1,000 devices at once against a service started for it on MariaDB: DEVICES=1000 DB=sqlite
 	@$(RUN) -m dev.stampede
 
 development:

@@ -1,4 +1,7 @@
-"""`make stampede`: all devices at once, against a service that runs for this alone, on MariaDB."""
+"""`make stampede`: all devices at once, against a service that runs for this alone.
+
+On a private MariaDB and Redis, or with DB=sqlite on the embedded default.
+"""
 
 import os
 import signal
@@ -44,7 +47,8 @@ class NotStarted(Exception):
 
 
 def _start(run_dir: Path) -> children.Child:
-    env = {**os.environ, "DB": "mariadb", "PORT": str(ports.free()), "RUN_DIR": str(run_dir)}
+    database = os.environ.get("DB") or "mariadb"
+    env = {**os.environ, "DB": database, "PORT": str(ports.free()), "RUN_DIR": str(run_dir)}
     for name in ("DATABASE_URL", "REDIS_URL"):
         env.pop(name, None)
     command = [sys.executable, "-m", "dev.up"]
