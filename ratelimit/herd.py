@@ -50,19 +50,8 @@ class Herd:
             self._returning[second] += 1
             return second - now
 
-    @property
-    def away(self) -> int:
-        """Clients sent away whose time to return has not come."""
-        now = int(self._clock())
-        with self._lock:
-            return sum(count for second, count in self._returning.items() if second > now)
-
-    def rate(self) -> float:
-        """Requests served per second, lately."""
-        with self._lock:
-            return self._rate(int(self._clock()))
-
     def _rate(self, now: int) -> float:
+        """Requests served per second, lately."""
         if self._first_served is None:
             return FIRST_RATE
         measured = min(MEASURED_S, now - self._first_served)

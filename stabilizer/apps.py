@@ -11,12 +11,4 @@ class StabilizerConfig(AppConfig):
         from stabilizer.gate import policy
 
         revision.on_change(policy.table.reload)
-        # Last: what was refused under the old limits is judged anew under those now in force.
-        revision.on_change(_forget_refusals)
         post_migrate.connect(policy.ensure_rows, sender=apps.get_app_config("ratelimit"))
-
-
-def _forget_refusals() -> None:
-    from ratelimit import limiter
-
-    limiter.shared().refusals.clear()

@@ -8,11 +8,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stabilizer.settings")
 django.setup(set_prefix=False)
 
 from ratelimit import revision  # noqa: E402
+from stabilizer.database import limit_waits  # noqa: E402
 from stabilizer.gate.admission import Gate  # noqa: E402
 from stabilizer.health import Health  # noqa: E402
 from stabilizer.lifespan import Lifespan  # noqa: E402
 from stabilizer.serving import Serving  # noqa: E402
 
+limit_waits()
 serving = Serving()
 gate = Gate(serving)
 application = Lifespan(

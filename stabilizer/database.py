@@ -4,8 +4,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from django.db import connections
+
 #: A persistent connection per serving thread; a broken one is replaced on its first error.
 PERSISTENT: dict[str, Any] = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}
+#: For one row's lock; InnoDB's own 50 s would hold a serving thread longer than its client waits.
+LOCK_WAIT_S = 2
+#: For one answer of MariaDB, or for it to take a question.
+ANSWER_WAIT_S = 10
 
 
 class UnknownDatabase(ValueError):
@@ -30,6 +36,18 @@ def database(url: str) -> dict[str, Any]:
             PORT=str(parts.port or ""),
         )
     raise UnknownDatabase(f"DATABASE_URL: unknown scheme {parts.scheme!r}; use sqlite or mysql")
+
+
+def limit_waits() -> None:
+    """Give up on a MariaDB that does not answer, in each connection this process opens from now on.
+
+    For those that serve requests: a database that hangs must not hold all their threads for good.
+    A command such as `migrate` may well wait longer for one answer.
+    """
+    for alias in connections:
+        settings = connections.settings[alias]
+        if settings["ENGINE"].endswith("mysql"):
+            settings["OPTIONS"] |= {"read_timeout": ANSWER_WAIT_S, "write_timeout": ANSWER_WAIT_S}
 
 
 def _sqlite(path: str) -> dict[str, Any]:
@@ -57,7 +75,8 @@ def _mariadb(**place: str) -> dict[str, Any]:
             "charset": "utf8mb4",
             "connect_timeout": 2,
             "isolation_level": "read committed",
-            "init_command": "SET sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
+            "init_command": "SET sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION',"
+            f" innodb_lock_wait_timeout={LOCK_WAIT_S}",
         },
         "TEST": {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_ci"},
         **PERSISTENT,

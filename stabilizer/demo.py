@@ -97,7 +97,16 @@ def _tenant() -> Tenant:
             audit.record_with_change("plan.changed", subject=name, actor=ACTOR, detail=quotas)
     operator = Plan.objects.get(name="operator")
     defaults = {"name": "Demo television", "plan": operator}
-    return Tenant.objects.get_or_create(slug="demo", defaults=defaults)[0]
+    tenant, made = Tenant.objects.get_or_create(slug="demo", defaults=defaults)
+    if made:
+        _record("tenant.changed", f"tenant:{tenant.pk}", tenant, tenant.name)
+    return tenant
+
+
+def _record(action: str, subject: str, tenant: Tenant, name: str) -> None:
+    audit.record_with_change(
+        action, subject=subject, actor=ACTOR, tenant=tenant.slug, detail={"name": name}
+    )
 
 
 def _client(tenant: Tenant) -> Client:
@@ -107,7 +116,10 @@ def _client(tenant: Tenant) -> Client:
         "name": "Demo TV app",
         "default_for_host": None if has_default else snapshot.ANY_HOST,
     }
-    return Client.objects.get_or_create(client_id=CLIENT, defaults=defaults)[0]
+    client, made = Client.objects.get_or_create(client_id=CLIENT, defaults=defaults)
+    if made:
+        _record("client.changed", f"client:{client.pk}", tenant, CLIENT)
+    return client
 
 
 def _subscribers(tenant: Tenant, count: int, advance: Advance) -> int:
@@ -196,4 +208,6 @@ def _people(tenant: Tenant, password: str | None) -> str | None:
         User.objects.filter(pk__in=[user.pk for user in changed]).update(
             password=make_password(chosen)
         )
+    for user in changed:
+        _record("person.changed", f"user:{user.pk}", tenant, user.username)
     return chosen if password or changed else None

@@ -75,10 +75,6 @@ class Pool:
         self._tasks.put(task)
         return task.work
 
-    def backlog(self) -> int:
-        """How many submissions no thread has taken yet (roughly)."""
-        return self._tasks.qsize()
-
     def close(self, timeout_s: float = 10) -> bool:
         """End the threads after the work already submitted; False if one did not end in time."""
         threads, self._threads = self._threads, []

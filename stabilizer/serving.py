@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import IO, Any, cast
 
 from django.conf import settings
@@ -208,6 +208,7 @@ class Serving:
 
     def _request(self, scope: Scope, body: IO[bytes]) -> ASGIRequest:
         request = ASGIRequest(scope, body)
+        announce_length(request.META, body)
         pressure = getattr(scope.get("stabilizer.admission"), "pressure", 0)
         request.pressure = pressure  # type: ignore[attr-defined]
         return request
@@ -282,6 +283,15 @@ async def read_body(receive: Receive) -> IO[bytes] | None:
         raise
     spool.close()
     return None
+
+
+def announce_length(meta: MutableMapping[str, Any], body: IO[bytes]) -> None:
+    """A chunked body says no length; Django REST framework takes such a one for empty."""
+    if "CONTENT_LENGTH" in meta:
+        return
+    if length := body.seek(0, SEEK_END):
+        meta["CONTENT_LENGTH"] = str(length)
+    body.seek(0)
 
 
 def repeatable(exchange: Exchange) -> bool:

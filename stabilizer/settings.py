@@ -45,7 +45,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "stabilizer.static.StaticFilesMiddleware",
     "audit.context.RequestContextMiddleware",
     "accounts.handlers.UnavailableMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -166,4 +166,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.log_level},
+    # Not a line, written while a crowd waits, for each 4xx: refusals are in the trail.
+    "loggers": {"django.request": {"level": "ERROR"}},
 }

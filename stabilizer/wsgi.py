@@ -4,5 +4,8 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from stabilizer.database import limit_waits
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stabilizer.settings")
 application = get_wsgi_application()
+limit_waits()

@@ -7,19 +7,20 @@
 --         critical: that part of wants which is for critical requests; cap: the fleet's slots;
 --         lease: ms (3000); now: ms, only in tests
 -- Returns {slots granted, processes alive, ms until a recovery ends or 0}
--- Clock   the server's. A last refresh that is missing, older than a lease or in the future means an
---         outage, a flush or a jump of that clock: then, for one lease, everybody is granted only what
---         it reports to hold, for others may hold slots that are not on record yet.
+-- Clock   the server's; set back by up to 1 s it stands still. A last refresh that is missing, older
+--         than a lease or further in the future means an outage, a flush or a jump of it: then, for one
+--         lease, all are granted only what they report to hold, for others may not be on record yet.
 -- Why     max-min: nobody gets more while another, who wants it, has less. A tenth is for critical
 --         requests: other demand counts up to nine tenths. Nobody is granted what others still have.
 local process, has, wants, critical = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local cap, lease, time = tonumber(ARGV[5]), tonumber(ARGV[6]), redis.call('TIME')
 local now = tonumber(ARGV[7] or time[1] * 1000 + math.floor(time[2] / 1000))
 local last, ends = (redis.call('HGET', KEYS[2], '#') or ''):match('(%d+) (%d+)')
-if not last or now - last > lease or now < tonumber(last) then
+if not last or now - last > lease or last - now > 1000 then
   redis.call('DEL', KEYS[1], KEYS[2])
-  ends = now + lease
+  last, ends = now, now + lease
 end
+now = math.max(now, last)
 local recovering = now < tonumber(ends)
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)) do redis.call('HDEL', KEYS[2], dead) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -29,7 +30,6 @@ for _, other in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local h, w, c = redis.call('HGET', KEYS[2], other):match('(%d+) (%d+) (%d+)')
   held, normal[other], total[other] = held + h, math.max(0, w - c), tonumber(c)
 end
-
 local function fill(demands, room)
   local names, shares = {}, {}
   for name in pairs(demands) do names[#names + 1] = name end

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
-Address = IPv4Address | IPv6Address
+from ratelimit.network import parse
+
 #: Hops believed at most: a longer X-Forwarded-For is not ours.
 LONGEST_CHAIN = 16
 UNIX_SOCKET = "unix"
@@ -41,33 +42,6 @@ class Proxies:
             if not self.trusts(client):
                 return client
         return client
-
-
-@lru_cache(maxsize=4096)
-def parse(text: str) -> Address | None:
-    """`text` as an address, an IPv4 address written as IPv6 as IPv4; None if it is none."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        return address.ipv4_mapped
-    return address
-
-
-def network(address: str) -> str:
-    """The network that limits count by: an IPv4 address's /24, an IPv6 address's /64."""
-    if ":" not in address:
-        return address.rpartition(".")[0]
-    return _ipv6_network(address)
-
-
-@lru_cache(maxsize=4096)
-def _ipv6_network(address: str) -> str:
-    parsed = parse(address)
-    if isinstance(parsed, IPv6Address):
-        return str(IPv6Address(int(parsed) >> 64 << 64))
-    return network(str(parsed)) if parsed else address
 
 
 def _without_port(hop: str) -> str:

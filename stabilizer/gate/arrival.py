@@ -5,16 +5,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from django.conf import settings
 from uuid_utils import uuid7
 
 from accounts.handlers import PROGRAMS
 from accounts.principal import Principal
 from audit.context import RequestContext
 from pairing.device_code import DeviceCode
+from pairing.oauth import DEVICE_GRANT
 from ratelimit.gcra import Quota
+from ratelimit.network import plain
 from stabilizer.gate import identity, policy
 from stabilizer.gate.address import Proxies
-from stabilizer.gate.body import LARGE, SMALL
+from stabilizer.gate.body import SMALL
 from stabilizer.gate.headers import Headers
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.policy import Criticality, Policy
@@ -68,6 +71,7 @@ class Arrival:
     ) -> "Arrival":
         """`pairs` are the request's headers, their names in lower case; `peer` is who connected."""
         given = Headers(pairs)
+        peer = plain(peer)
         trusted = proxies.trusts(peer)
         forwarded = given[b"x-forwarded-for"] if trusted else ""
         decision_id = uuid7().hex
@@ -85,7 +89,9 @@ class Arrival:
     @property
     def body_limit(self) -> int:
         """Bytes: small where the policy wants to look into it."""
-        return SMALL if self.policy.body_fields else LARGE
+        if self.policy.body_fields:
+            return SMALL
+        return settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
     @property
     def wants_page(self) -> bool:
@@ -93,12 +99,19 @@ class Arrival:
         return self.policy.page and not self.path.startswith(PROGRAMS) and self.headers.prefers_html
 
     def identify(self, content: bytes) -> Caller:
-        """Who it comes from; `content` is its body where the policy names fields of it."""
+        """Who it comes from; `content` is its body where the policy names fields of it.
+
+        Where the policy is for devices that prove themselves, others fall under another from here.
+        """
         fields: Mapping[str, str] = {}
         if content:
             names = self.policy.body_fields
             fields = identity.read_fields(names, self.headers[b"content-type"], content)
-        return identity.identify(self.policy, self.address, self.headers, fields)
+        caller = identity.identify(self.policy, self.address, self.headers, fields)
+        other = self.policy.without_device
+        if other and not (caller.code and fields.get("grant_type") == DEVICE_GRANT):
+            self.policy = policy.table.policies[other]
+        return caller
 
     def ticket(self, now: float) -> Ticket:
         """Its claim to slots, until the policy's deadline or the client's own if that is sooner."""

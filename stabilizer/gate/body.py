@@ -11,10 +11,8 @@ from typing import IO, Any
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
-#: Enough for every call of the API; kept in memory.
+#: Bytes, enough for every call of the API; kept in memory. What is larger waits on disk.
 SMALL = 64 * 1024
-#: An upload. Beyond `SMALL` it waits on disk.
-LARGE = 2_621_440
 TIMEOUT_S = 10.0
 #: Looks at the clock within one time-out.
 LOOKS = 10

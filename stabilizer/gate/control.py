@@ -92,6 +92,7 @@ class Control:
     async def stop(self) -> None:
         """Give the leased slots back."""
         self.started, self._starting = False, None
+        self._log.close()
         await self.lease.stop()
 
     def start_now(self) -> None:
@@ -113,6 +114,7 @@ class Control:
         self.lease.nudge()
         if self._holder is not None:
             self._holder.join()
+        self._log.close()
 
     async def _start(self) -> None:
         await asyncio.to_thread(self._read_configuration)

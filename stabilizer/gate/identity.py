@@ -17,7 +17,7 @@ from accounts.snapshot import PlanEntry
 from pairing import device_code
 from pairing.device_code import DeviceCode
 from ratelimit.gcra import SECOND_US, Charge, Limit
-from stabilizer.gate.address import network
+from ratelimit.network import network
 from stabilizer.gate.headers import Headers
 from stabilizer.gate.policy import Policy
 
@@ -124,15 +124,9 @@ def charges(policy: Policy, caller: Caller) -> list[Charge]:
 
 @lru_cache(maxsize=256)
 def _plan(plan: PlanEntry) -> tuple[Limit, ...]:
-    quotas = (
-        ("tenant", plan.per_minute, 60),
-        ("tenant-hour", plan.per_hour, 3_600),
-        ("tenant-day", plan.per_day, 86_400),
-    )
     return tuple(
         Limit(name, min(quantity, window_s * SECOND_US), window_s)
-        for name, quantity, window_s in quotas
-        if quantity
+        for name, quantity, window_s in plan.quotas()
     )
 
 

@@ -61,6 +61,8 @@ class Policy:
     body_fields: tuple[str, ...] = ()
     #: Statuses that mean the attempt failed. Any other answer gives the charge back.
     failures: frozenset[int] = frozenset()
+    #: The policy of those whose body does not ask with a device_code that we made.
+    without_device: str = ""
     #: Errors carry OAuth's own `error` member as well (RFC 6749, 5.2).
     oauth: bool = False
     #: People meet it in a browser: they are refused with a page.
@@ -93,7 +95,13 @@ LOGIN = (
     _rule("login.person", 5, 900, "username", "network", refundable=True),
     _rule("login.network", 30, 900, "network", refundable=True),
 )
+# Refreshing is given back when it succeeds. Many sets share an address, and some tokens have ended.
+REFRESH = (_rule("refresh.network", 300, 900, "network", refundable=True),)
+# RFC 7009 answers 200 to an unknown token too: nothing tells who guesses.
+SIGN_OUT = (_rule("sign_out.network", 120, 60, "network"),)
 APPROVAL = (_rule("approval.person", 120, 60, "person"),)
+
+TOKEN_FIELDS = ("device_code", "grant_type")
 
 DEFAULT = Policy("default", page=True)
 _POLICIES = (
@@ -118,8 +126,22 @@ _POLICIES = (
     Policy("subscribers.write"),
     Policy("me"),
     Policy("oauth.device", rules=CREATE, body_fields=("client_id", "udid"), oauth=True),
-    Policy("oauth.token", "critical", body_fields=("device_code",), oauth=True),
-    Policy("oauth.revoke", body_fields=("token",), oauth=True),
+    # Its limit is the poll interval too; "not yet" is a 400 there, and no failure.
+    Policy(
+        "oauth.token",
+        "critical",
+        body_fields=TOKEN_FIELDS,
+        without_device="oauth.refresh",
+        oauth=True,
+    ),
+    Policy(
+        "oauth.refresh",
+        rules=REFRESH,
+        body_fields=TOKEN_FIELDS,
+        failures=frozenset({400}),
+        oauth=True,
+    ),
+    Policy("oauth.revoke", rules=SIGN_OUT, body_fields=("token",), oauth=True),
     Policy("oauth.metadata"),
     Policy("login", rules=LOGIN, body_fields=("username",), failures=frozenset({401}), page=True),
     # Django's admin shows its form again, with 200, to whoever failed.

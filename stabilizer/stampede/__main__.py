@@ -1,4 +1,7 @@
-"""``python -m stabilizer.stampede``: the load process. Status 0 only when everybody was served."""
+"""``python -m stabilizer.stampede``: the load process.
+
+Status 0 only when everybody was served without a transport error.
+"""
 
 import argparse
 import gc
@@ -15,7 +18,7 @@ from stabilizer.stampede import crowd, options, plot, report, target
 from stabilizer.stampede.tally import Tally
 from stabilizer.stampede.target import Target
 
-EXIT_UNSERVED = 1
+EXIT_FLAWED = 1
 EXIT_REFUSED = 2
 
 
@@ -36,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(str(refusal), style="red", highlight=False)
         return EXIT_REFUSED
     except KeyboardInterrupt:
-        return EXIT_UNSERVED
+        return EXIT_FLAWED
     _tell(chosen, tally, took_s)
-    return 0 if tally.everybody_served else EXIT_UNSERVED
+    return 0 if tally.is_flawless else EXIT_FLAWED
 
 
 async def _run(chosen: argparse.Namespace, aim: Target, console: Console) -> tuple[Tally, float]:

@@ -45,7 +45,7 @@ def show(console: Console, tally: Tally, took_s: float) -> None:
     totals = {status: tally.refusals_of(status) for status in (429, 503)}
     table.add_row("until served", *_cells(Spread.of(tally.waits)), *_counts(totals))
     console.print(table)
-    style = "bold green" if tally.everybody_served else "bold red"
+    style = "bold green" if tally.is_flawless else "bold red"
     console.print(
         f"served {tally.served_percent:.2f} %   seed_success {tally.seed_success_percent:.2f} %   "
         f"transport errors {tally.transport.total()}",

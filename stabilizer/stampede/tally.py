@@ -81,6 +81,11 @@ class Tally:
     def everybody_served(self) -> bool:
         return self.served == self.devices
 
+    @property
+    def is_flawless(self) -> bool:
+        """Everybody was served, and no connection timed out, was refused or broke on the way."""
+        return self.everybody_served and not self.transport.total()
+
     def answered(self, step: Step, took_s: float) -> None:
         self.answers[step].append(took_s)
 

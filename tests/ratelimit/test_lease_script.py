@@ -178,7 +178,7 @@ def test_after_a_flush_everybody_keeps_what_it_holds_for_three_seconds(fleet: Fl
     assert shares(fleet) == [175, 100, 175]
 
 
-@pytest.mark.parametrize("jump_ms", [-3_600_000, -500, 3_600_000])
+@pytest.mark.parametrize("jump_ms", [-3_600_000, -1_001, 3_600_000])
 def test_after_a_jump_of_the_servers_clock_nobody_grows_for_three_seconds(
     fleet: Fleet, jump_ms: int
 ) -> None:
@@ -191,6 +191,31 @@ def test_after_a_jump_of_the_servers_clock_nobody_grows_for_three_seconds(
     assert (greedy.share, holder.share) == (0, 450)
     fleet.settle()
     assert shares(fleet) == [225, 225]
+
+
+@pytest.mark.parametrize("back_ms", [1, 500, 1_000])
+def test_a_small_step_back_of_the_servers_clock_ends_no_lease_and_stops_nobodys_growth(
+    fleet: Fleet, back_ms: int
+) -> None:
+    holder = fleet.start("a", wants=450)
+    fleet.settle()
+    fleet.ahead = -back_ms
+    greedy = fleet.start("b", wants=500)
+    fleet.refresh(greedy)
+    assert (greedy.share, fleet.recovering_ms, fleet.alive) == (50, 0, 2)
+    fleet.refresh(holder)
+    assert holder.share == 225
+
+
+def test_small_steps_back_do_not_add_up_unseen(fleet: Fleet) -> None:
+    holder = fleet.start("a", wants=450)
+    fleet.settle()
+    recovering = []
+    for _ in range(3):
+        fleet.ahead -= 400
+        fleet.refresh(holder)
+        recovering.append(fleet.recovering_ms)
+    assert recovering == [0, 0, LEASE_MS]
 
 
 def test_a_fleet_of_24_gets_95_percent_of_its_changing_demand(fleet: Fleet) -> None:
@@ -279,7 +304,7 @@ class Chaos(RuleBasedStateMachine):
         self.fleet.now += lasts_ms
         self.fleet.refresh_all()
 
-    @rule(jump_ms=st.sampled_from([-3_600_000, -10_000, 10_000, 3_600_000]))
+    @rule(jump_ms=st.sampled_from([-3_600_000, -10_000, -1_000, -1, 10_000, 3_600_000]))
     def clock_jump(self, jump_ms: int) -> None:
         self.fleet.ahead += jump_ms
         self.fleet.refresh_all()

@@ -64,6 +64,10 @@ def echo(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.body)
 
 
+def length(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{request.META.get('CONTENT_LENGTH')} {len(request.read())}")
+
+
 def untouched(request: HttpRequest) -> HttpResponse:
     stage.calls.append("untouched")
     return HttpResponse(status=204)
@@ -192,6 +196,7 @@ urlpatterns = [
     path("", hello),
     path("meta/", meta, name="meta"),
     path("echo/", echo),
+    path("length/", length),
     path("untouched/", untouched),
     path("upload/", upload),
     path("cookies/", cookies),

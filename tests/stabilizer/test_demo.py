@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts import keys, snapshot
 from accounts.models import ApiKey, Client, KeyringKey, Plan, Scope, Tenant, User
+from audit import entry
+from audit.models import Outbox
 from pairing import credentials
 from pairing.models import Smartcard, Subscriber
 
@@ -60,6 +63,14 @@ def test_the_plans_are_those_of_the_price_list():
     demo()
     plans = Plan.objects.order_by("name").values_list("name", "per_minute", "per_hour", "per_day")
     assert list(plans) == [("free", 60, 1_000, 10_000), ("operator", 60_000, None, None)]
+
+
+def test_everything_made_is_recorded_once():
+    demo()
+    demo()
+    recorded = Counter(entry.decode(row.entry)["action"] for row in Outbox.objects.all())
+    kinds = ("plan.changed", "tenant.changed", "client.changed", "person.changed")
+    assert [recorded[kind] for kind in kinds] == [2, 1, 1, 2]
 
 
 def test_a_second_run_changes_nothing_and_keeps_the_key(tmp_path: Path):

@@ -193,3 +193,15 @@ async def test_many_connections_at_once_are_all_answered(address):
 
     answers = await asyncio.gather(*(one(number) for number in range(300)))
     assert answers == [f"Hello {number}!".encode() for number in range(300)]
+
+
+@pytest.mark.parametrize("chunks", [[b"a"], [b"one", b"two", b"three"], [bytes(65_536)] * 50, []])
+def test_a_view_learns_the_length_of_a_chunked_body(connect, chunks):
+    connection = connect()
+    head = b"POST /length/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    sent = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
+    connection.socket.sendall(head)
+    for part in [*sent, b"0\r\n\r\n"]:
+        connection.socket.sendall(part)
+    length = len(b"".join(chunks))
+    assert connection.answers(1) == [f"{length or None} {length}".encode()]

@@ -333,6 +333,23 @@ async def test_a_broken_connection_is_counted_and_tried_again():
         tally = await run(ONLY_CREATES, server)
     assert dict(tally.transport) == {"lost": 1}
     assert tally.everybody_served
+    assert not tally.is_flawless
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [((CREATED,), 0), ((None, CREATED), 1), ((answer(400, {"code": "invalid"}),), 1)],
+    ids=["served", "served after a lost connection", "not served"],
+)
+async def test_status_0_means_that_all_were_served_without_a_transport_error(
+    script, status, monkeypatch, capsys
+):
+    monkeypatch.setenv("API_KEY", "k")
+    monkeypatch.setattr(stampede.crowd, "crowd", lambda devices: [ONLY_CREATES])
+    async with Scripted(*script) as server:
+        words = ["--url", f"http://127.0.0.1:{server.target.port}", "--devices=1", "--json"]
+        assert await asyncio.to_thread(stampede.main, words) == status
+    assert json.loads(capsys.readouterr().out)["devices"] == 1
 
 
 async def test_an_error_is_counted_with_its_code():

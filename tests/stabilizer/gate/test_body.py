@@ -3,9 +3,12 @@
 import asyncio
 
 import pytest
+from django.conf import settings
 
-from stabilizer.gate.body import LARGE, SMALL, Patience
+from stabilizer.gate.body import SMALL, Patience
 from tests.stabilizer.gate.door import Connection
+
+LARGE = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
 def pieces(*sizes: int) -> list[dict[str, object]]:
