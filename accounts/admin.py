@@ -1,14 +1,14 @@
 """The admin of accounts: whatever is changed here is audited and holds everywhere within 2 s."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -16,6 +16,7 @@ from django.urls import path, reverse
 import audit
 from accounts import keys
 from accounts.models import ApiKey, Client, KeyringKey, Plan, Scope, Tenant, User
+from accounts.tenancy import OfTenant, Shared, of_tenant, oversees_all
 from ratelimit import revision
 
 
@@ -27,8 +28,9 @@ def actor(request: HttpRequest) -> str:
 class AuditedAdmin(admin.ModelAdmin):
     """Records every change with the change itself, and tells every process of it.
 
-    The hooks are those of Django's own admin log, so that actions, imports and password changes
-    cannot pass beside them.
+    Additions and changes are heard of where Django's own admin log hears of them, so that actions
+    and password changes cannot pass beside. Deletions are not: Django logs those of a list before
+    it deletes, in another transaction.
     """
 
     audit_action = ""
@@ -43,11 +45,16 @@ class AuditedAdmin(admin.ModelAdmin):
         self._record(request, obj, "changed", message)
         return super().log_change(request, obj, message)
 
-    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        with transaction.atomic():
+            self._record(request, obj, "deleted")
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():
             for obj in queryset:
                 self._record(request, obj, "deleted")
-        return super().log_deletions(request, queryset)
+            super().delete_queryset(request, queryset)
 
     def _record(self, request: HttpRequest, obj: Model, what: str, message: Any = None) -> None:
         with transaction.atomic():
@@ -55,10 +62,17 @@ class AuditedAdmin(admin.ModelAdmin):
                 self.audit_action,
                 subject=f"{obj._meta.model_name}:{obj.pk}",
                 actor=actor(request),
+                tenant=_slug(obj),
                 detail={"what": what, "name": str(obj), "fields": _changed_fields(message)},
             )
             if self.in_snapshot:
                 revision.bump()
+
+
+def _slug(obj: Model) -> str:
+    """The tenant the object is of, as the trail names it; empty for what all tenants share."""
+    tenant = obj if isinstance(obj, Tenant) else getattr(obj, "tenant", None)
+    return tenant.slug if tenant else ""
 
 
 def _changed_fields(message: Any) -> list[Any]:
@@ -68,19 +82,31 @@ def _changed_fields(message: Any) -> list[Any]:
 
 
 @admin.register(Plan)
-class PlanAdmin(AuditedAdmin):
+class PlanAdmin(AuditedAdmin, Shared):
     audit_action = "plan.changed"
     list_display = ("name", "per_minute", "per_hour", "per_day")
     search_fields = ("name__startswith",)
 
 
 @admin.register(Tenant)
-class TenantAdmin(AuditedAdmin):
+class TenantAdmin(AuditedAdmin, Shared):
+    """A tenant's plan says how much it may ask for, so its staff cannot choose it."""
+
     audit_action = "tenant.changed"
     list_display = ("slug", "name", "plan", "created_at")
     list_select_related = ("plan",)
     list_filter = ("plan",)
     search_fields = ("slug__startswith", "name__startswith")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        return of_tenant(super().get_queryset(request), request)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """The trail finds a tenant's events by its slug: whoever sees only his own keeps it."""
+        return () if oversees_all(request) else ("slug",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return oversees_all(request) and super().has_add_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """A tenant takes all its subscribers and devices along: nobody deletes that by a click."""
@@ -88,13 +114,17 @@ class TenantAdmin(AuditedAdmin):
 
 
 @admin.register(Client)
-class ClientAdmin(AuditedAdmin):
+class ClientAdmin(AuditedAdmin, OfTenant):
     audit_action = "client.changed"
-    list_display = ("client_id", "name", "tenant", "default_for_host", "active")
+    list_display = ("client_id", "name", "default_for_host", "active")
     list_select_related = ("tenant",)
     list_filter = ("active",)
     search_fields = ("client_id__startswith",)
     autocomplete_fields = ("tenant",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """Who claims a host, or every other host, gets the devices that name no client."""
+        return () if cast(User, request.user).is_superuser else ("default_for_host",)
 
 
 class PersonAdmin(AuditedAdmin):
@@ -104,15 +134,40 @@ class PersonAdmin(AuditedAdmin):
     in_snapshot = False
 
 
+#: What gives a person power, or takes him to another tenant.
+POWERS = ("is_superuser", "groups", "user_permissions", "tenant")
+
+
 @admin.register(User)
-class UserAdmin(PersonAdmin, DjangoUserAdmin):
-    list_display = ("username", "tenant", "email", "is_staff", "is_active", "last_login")
+class UserAdmin(PersonAdmin, OfTenant, DjangoUserAdmin):
+    """Staff of a tenant look after its people, but give nobody power, themselves included."""
+
+    list_display = ("username", "email", "is_staff", "is_active", "last_login")
     list_select_related = ("tenant",)
     list_filter = ("is_staff", "is_superuser", "is_active")
     search_fields = ("username__startswith", "email__startswith")
     autocomplete_fields = ("tenant",)
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Tenant", {"fields": ("tenant",)}))
     add_fieldsets = (*DjangoUserAdmin.add_fieldsets, ("Tenant", {"fields": ("tenant",)}))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        if obj is None and not oversees_all(request):
+            return DjangoUserAdmin.add_fieldsets
+        return super().get_fieldsets(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return () if oversees_all(request) else POWERS
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if not change and not oversees_all(request):
+            obj.tenant_id = cast(User, request.user).tenant_id
+        super().save_model(request, obj, form, change)
 
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
@@ -121,12 +176,27 @@ class UserAdmin(PersonAdmin, DjangoUserAdmin):
             return super().user_change_password(request, id, form_url)
 
 
+def _may_touch(request: HttpRequest, other: Model | None) -> bool:
+    """Nobody sets the password of a person who may do more than he may himself."""
+    person = cast(User, request.user)
+    if other is None or person.is_superuser:
+        return True
+    assert isinstance(other, User)
+    # Asked of the tables: a person who is not active has no permissions, but may have them again.
+    held = Permission.objects.filter(Q(user=other) | Q(group__user=other))
+    names = held.values_list("content_type__app_label", "codename")
+    return not other.is_superuser and person.has_perms([".".join(name) for name in names])
+
+
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(PersonAdmin, DjangoGroupAdmin):
-    pass
+class GroupAdmin(PersonAdmin, Shared, DjangoGroupAdmin):
+    """A group is one for all tenants, and whoever changes his own gives himself power."""
+
+    def may_edit(self, request: HttpRequest) -> bool:
+        return oversees_all(request)
 
 
 class NewKeyForm(forms.ModelForm):
@@ -141,13 +211,16 @@ class NewKeyForm(forms.ModelForm):
         fields = ("tenant", "name", "scopes", "expires_at")
 
 
+SHOWN_OF_A_KEY = ("prefix", "name", "tenant", "scopes", "created_at", "expires_at", "revoked_at")
+
+
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
+class ApiKeyAdmin(OfTenant):
     """Keys are made and revoked, never edited or deleted: the trail speaks of them."""
 
-    list_display = ("prefix", "name", "tenant", "scopes", "created_at", "expires_at", "revoked_at")
+    list_display = ("prefix", "name", "scopes", "created_at", "expires_at", "revoked_at")
     list_select_related = ("tenant",)
-    list_filter = ("tenant", ("revoked_at", admin.EmptyFieldListFilter))
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     search_fields = ("prefix__startswith", "name__startswith")
     autocomplete_fields = ("tenant",)
     actions = ("revoke_keys",)
@@ -158,10 +231,10 @@ class ApiKeyAdmin(admin.ModelAdmin):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        return () if obj is None else self.list_display
+        return () if obj is None else SHOWN_OF_A_KEY
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        return NewKeyForm.Meta.fields if obj is None else self.list_display
+        return NewKeyForm.Meta.fields if obj is None else SHOWN_OF_A_KEY
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if not change:
@@ -193,7 +266,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     def revoke_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
         """The button of a key's page."""
         if request.method == "POST" and self.has_change_permission(request):
-            self.revoke_keys(request, ApiKey.objects.filter(pk=key_id))
+            self.revoke_keys(request, self.get_queryset(request).filter(pk=key_id))
         return HttpResponseRedirect(reverse("admin:accounts_apikey_change", args=[key_id]))
 
     @admin.action(description="Revoke the selected keys", permissions=["change"])

@@ -3,9 +3,10 @@
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from joserfc.jwk import OKPKey
 
+import audit
 from accounts import sealing, snapshot
 from accounts.models import KeyringKey
 from accounts.sealing import CannotOpen, mac
@@ -38,7 +39,10 @@ def signer() -> OKPKey:
 
 
 def ensure() -> None:
-    """Make the first key of each purpose. Harmless when repeated, even by many at once."""
+    """Make the first key of each purpose. Harmless when repeated, even by many at once.
+
+    They come with the tables, as `migrate` makes them, and so without a record.
+    """
     for purpose in Purpose:
         for last_try in (False, False, True):
             try:
@@ -57,9 +61,12 @@ def _ensure(purpose: KeyringKey.Purpose) -> None:
         _add(purpose, len(states) + 1)
 
 
-def add(purpose: KeyringKey.Purpose) -> KeyringKey:
-    """One more active key, which signs or seals from the next snapshot on."""
-    return _add(purpose, KeyringKey.objects.filter(purpose=purpose).count() + 1)
+def add(purpose: KeyringKey.Purpose, *, actor: str = "") -> KeyringKey:
+    """One more active key, which signs or seals from the next snapshot on; recorded with it."""
+    with transaction.atomic():
+        key = _add(purpose, KeyringKey.objects.filter(purpose=purpose).count() + 1)
+        audit.record_with_change("keyring.changed", subject=f"keyring:{key.kid}", actor=actor)
+    return key
 
 
 def _add(purpose: KeyringKey.Purpose, number: int) -> KeyringKey:

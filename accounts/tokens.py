@@ -26,6 +26,7 @@ from accounts import snapshot as snapshots
 from accounts.models import RefreshToken, Tenant, TokenFamily
 from accounts.snapshot import ACCESS_TOKEN_LIFE, Snapshot
 from audit import clock, statements
+from audit.prepared import Prepared, given
 
 REFRESH_TOKEN_LIFE = timedelta(days=30)
 ALGORITHM = "EdDSA"
@@ -74,6 +75,11 @@ class Claims:
     issued_at: datetime
     expires_at: datetime
     token_id: str
+
+
+_BY_ID = Prepared(
+    lambda: TokenFamily.objects.select_related("tenant").filter(pk=given(0, TokenFamily, "id"))
+)
 
 
 def start_family(
@@ -162,12 +168,12 @@ def revoke_family(family_id: UUID, *, reason: str = "", actor: str = "") -> bool
 
     Other processes find it at their next look (`snapshot.follow_revocations`).
     """
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         won = TokenFamily.objects.filter(pk=family_id, revoked_at=None).update(
             revoked_at=clock.now()
         )
         if won:
-            family = TokenFamily.objects.select_related("tenant").get(pk=family_id)
+            family = _BY_ID.rows(family_id)[0]
             about = _about(family) | {"actor": actor, "detail": {"reason": reason}}
             audit.record_with_change("token.revoked", **about)
     return bool(won)

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 import audit
 from accounts import principal, snapshot
+from accounts.keyring import mac
 from accounts.models import User
 
 
@@ -99,11 +100,16 @@ class LoginView(DjangoLoginView):
         return HttpResponseRedirect(self.get_success_url())
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        name = form.data.get("username", "")
-        audit.record("login.failed", "refused", subject=f"login:{name[:150]}")
+        audit.record("login.failed", "refused", subject=_tried(form.data.get("username", "")))
         response = super().form_invalid(form)
         response.status_code = 401
         return response
+
+
+def _tried(name: str) -> str:
+    """Whom a failed login was for. A name of nobody may be a password: it is only told apart."""
+    known = User.objects.filter(username=name).values_list("username", flat=True).first()
+    return f"login:{known or '#' + mac('login name', name.encode()).hex()[:16]}"
 
 
 def _record_login(user: User) -> None:

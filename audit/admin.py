@@ -68,9 +68,21 @@ class EventAdmin(ReadOnlyAdmin):
     search_fields = ("subject__exact", "actor__exact", "action__exact", "request_id__exact")
     search_help_text = "A whole subject, actor, action or request id."
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The events of the person's tenant; all of them for a superuser who belongs to none."""
+        rows = super().get_queryset(request)
+        if tenant := getattr(request.user, "tenant", None):
+            return rows.filter(tenant=tenant.slug)
+        return rows if request.user.is_superuser else rows.none()
+
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
     list_display = ("at", "source", "reason")
     ordering = ("-id",)
     sortable_by = ()
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """What could not be stored as an event may be of any tenant."""
+        bound = getattr(request.user, "tenant_id", None)
+        return bool(request.user.is_superuser) and not bound

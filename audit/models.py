@@ -34,6 +34,7 @@ class Event(models.Model):
             models.Index(fields=["subject", "id"], name="audit_event_subject"),
             models.Index(fields=["actor", "id"], name="audit_event_actor"),
             models.Index(fields=["action", "id"], name="audit_event_action"),
+            models.Index(fields=["tenant", "id"], name="audit_event_tenant"),
             models.Index(fields=["request_id"], name="audit_event_request"),
         ]
 

@@ -58,4 +58,7 @@ class Prepared(Generic[M]):
             compiler = queryset.query.get_compiler(connection=connections[DEFAULT_DB_ALIAS])
             kept = self._local.compiled = (queryset, compiler, *compiler.as_sql())
             queryset.query.get_compiler = lambda *_, **__: compiler
+            fields = [column[0] for column in compiler.select]
+            converters = compiler.get_converters(fields)
+            compiler.get_converters = lambda _: converters
         return cast(tuple[Any, Any, str, tuple[Any, ...]], kept)

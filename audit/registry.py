@@ -61,6 +61,7 @@ _ALL = (
     Action("tenant.changed", S, NOTICE, "tenant changed", "operador modificado"),
     Action("client.changed", S, NOTICE, "public client changed", "cliente público modificado"),
     Action("person.changed", S, NOTICE, "person's account changed", "cuenta de persona modificada"),
+    Action("keyring.changed", S, WARNING, "keyring changed", "llavero modificado"),
     Action("plan.changed", S, NOTICE, "plan changed", "plan modificado"),
     Action("policy.changed", S, WARNING, "limit policy changed", "política de límites modificada"),
     Action("login.staff", S, NOTICE, "staff logged in", "personal inició sesión"),

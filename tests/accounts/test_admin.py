@@ -5,9 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
+import audit
 from accounts import keys, snapshot
 from accounts.models import ApiKey, Client, Plan, Tenant, User
+from audit import entry, outbox
+from audit.models import Outbox
 from ratelimit import revision
 from tests.accounts.conftest import PASSWORD
 
@@ -131,6 +135,37 @@ def test_a_deleted_client_is_recorded_and_forgotten(admin, tv, changes):
     admin.post("/admin/accounts/client/", form)
     assert changes() == ["client.changed"]
     assert snapshot.reload().clients == {}
+
+
+@pytest.mark.parametrize("away", ["the record", "the change"])
+def test_selected_clients_are_deleted_with_their_records_or_not_at_all(
+    admin, tv, changes, monkeypatch, away
+):
+    def refuse(*_):
+        raise audit.AuditUnavailable("full")
+
+    where = (outbox, "put") if away == "the record" else (QuerySet, "delete")
+    changes()
+    form = {"action": "delete_selected", "_selected_action": [tv.pk], "post": "yes"}
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, refuse)
+        assert admin.post("/admin/accounts/client/", form).status_code == 503
+        assert admin.post(f"/admin/accounts/client/{tv.pk}/delete/", form).status_code == (
+            503 if away == "the record" else 302
+        )
+    assert Client.objects.filter(pk=tv.pk).exists() is (away == "the record")
+    assert changes() == ([] if away == "the record" else ["client.changed"])
+
+
+@pytest.mark.parametrize(("kind", "slug"), [("client", "acme"), ("tenant", "acme"), ("plan", "")])
+def test_a_record_names_the_tenant_of_what_was_changed(admin, tv, changes, kind, slug):
+    row = {"client": tv, "tenant": tv.tenant, "plan": tv.tenant.plan}[kind]
+    forms = {"client": {"client_id": "x", "tenant": tv.tenant_id}, "tenant": {"slug": "acme"}}
+    form = {"name": "new", "plan": tv.tenant.plan_id, **forms.get(kind, {})}
+    changes()
+    assert admin.post(f"/admin/accounts/{kind}/{row.pk}/change/", form).status_code == 302
+    (record,) = (entry.decode(row.entry) for row in Outbox.objects.all())
+    assert record["tenant"] == slug
 
 
 def test_a_tenant_cannot_be_deleted(admin, tenant):

@@ -107,6 +107,12 @@ def test_secrets_in_the_database_open_only_with_the_same_setting(db, settings):
         snapshot.reload()
 
 
+def test_a_key_that_is_added_is_recorded_with_it(db, changes):
+    changes()
+    keyring.add(Purpose.TOKEN, actor="command:shell")
+    assert changes() == ["keyring.changed"]
+
+
 def test_macs_of_two_labels_differ(db):
     assert keyring.mac("device_code", b"x") != keyring.mac("idempotency", b"x")
     assert keyring.mac("device_code", b"x") == keyring.mac("device_code", b"x")

@@ -1,5 +1,7 @@
 """One login page for everybody; wrong passwords are 401, logins of staff are recorded with them."""
 
+import re
+
 import pytest
 from django.test import Client as Browser
 
@@ -50,6 +52,18 @@ def test_an_unknown_name_is_answered_like_a_wrong_password(client, ana):
     assert (unknown.status_code, wrong.status_code) == (401, 401)
     assert error in unknown.content.decode()
     assert error in wrong.content.decode()
+
+
+def test_a_failed_login_tells_whom_it_was_for_but_never_what_was_typed_in_place_of_a_name(
+    client, ana, monkeypatch
+):
+    subjects = []
+    monkeypatch.setattr(audit, "record", lambda *_, subject="", **__: subjects.append(subject))
+    for name in ("ana", "hunter2", "hunter2", "hunter3"):
+        log_in(client, name, "wrong")
+    assert subjects[0] == "login:ana"
+    assert subjects[1] == subjects[2] != subjects[3]
+    assert all(re.fullmatch("login:#[0-9a-f]{16}", subject) for subject in subjects[1:])
 
 
 def test_a_login_of_staff_is_recorded_with_it(client, admin_user, changes, reports):
