@@ -1,12 +1,12 @@
 """The pages of the admin on which an operator looks after subscribers, cards and devices."""
 
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
-from django.db.models import ForeignKey, Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.formats import date_format
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from accounts.admin import AuditedAdmin, actor
-from accounts.models import Tenant, User
+from accounts.tenancy import OfTenant, of_tenant
 from audit import clock
 from pairing import locking, revocation
 from pairing.models import ACTIVE, TIMED, Pairing, Smartcard, State, Subscriber
@@ -25,40 +25,6 @@ from pairing.models import ACTIVE, TIMED, Pairing, Smartcard, State, Subscriber
 MOST_AT_ONCE = 500
 #: The filter of app types offers those of the latest pairings; a DISTINCT would read all of them.
 LATEST = 1_000
-
-
-def of_tenant(rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
-    """The rows of the person's tenant; all of them for a superuser who belongs to no tenant."""
-    person = cast(User, request.user)
-    if person.tenant_id:
-        return rows.filter(**{"pk" if rows.model is Tenant else "tenant": person.tenant_id})
-    return rows if person.is_superuser else rows.none()
-
-
-class OfTenant(admin.ModelAdmin):
-    """An operator sees, finds and chooses the rows of his tenant only."""
-
-    show_full_result_count = False
-    list_per_page = 50
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return of_tenant(super().get_queryset(request), request)
-
-    def get_list_filter(self, request: HttpRequest) -> tuple[Any, ...]:
-        filters = tuple(super().get_list_filter(request))
-        return filters if cast(User, request.user).tenant_id else (*filters, "tenant")
-
-    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
-        columns = tuple(super().get_list_display(request))
-        return columns if cast(User, request.user).tenant_id else (*columns, "tenant")
-
-    def formfield_for_foreignkey(
-        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        """Autocomplete lists only what may be seen; this refuses a foreign id that was posted."""
-        rows = db_field.related_model._default_manager.all()
-        kwargs["queryset"] = of_tenant(rows, request)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 class SubscriberForm(forms.ModelForm):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from math import ceil
 from typing import Any
 
@@ -15,13 +16,17 @@ from pairing.serializers import ProblemSerializer
 from ratelimit.problem import CODES
 
 
-def told(data: Mapping[str, Any], status: int = 200) -> HttpResponse:
-    """`data` as JSON, nothing in which a browser could take for markup."""
-    text = json.dumps(data, separators=(",", ":"))
+def told(data: Any, status: int = 200) -> HttpResponse:
+    """`data`, a mapping or a dataclass, as JSON in which nothing could be taken for markup."""
+    text = json.dumps(data, separators=(",", ":"), default=_members)
     text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return HttpResponse(
         text, status=status, content_type="application/json", headers={"Cache-Control": "no-store"}
     )
+
+
+def _members(answer: Any) -> Mapping[str, Any]:
+    return {field.name: getattr(answer, field.name) for field in fields(answer)}
 
 
 def refused(refusal: Refusal, **extension: Any) -> Response:

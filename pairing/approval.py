@@ -12,11 +12,11 @@ from django.db.models import Q, QuerySet
 from accounts.models import Scope
 from accounts.principal import Principal
 from audit import clock
+from audit.prepared import Prepared, given
 from pairing import codes, polling
 from pairing.attempts import Outrun, attempt
 from pairing.lifetimes import COLLECT_S
 from pairing.models import ACTIVE, MOVED, Pairing, Smartcard, State, Subscriber
-from pairing.prepared import Prepared, given
 from pairing.refusal import Refusal
 
 #: Of so many free cards a try that was outrun picks one by chance, to meet nobody again.
@@ -76,7 +76,8 @@ def approve(
     """Give the device that shows `user_code`, or that alone waits under `udid`, to a subscriber.
 
     A subscriber approves for itself and need not say its code; by UDID only keys and operators may.
-    Without `sn` a free card is taken. An active device of the same UDID and subscriber is replaced.
+    Without `sn` a free card is taken. An active device of the same UDID and subscriber is replaced,
+    but not by UDID: whoever waits under the UDID of an active device may be a stranger who read it.
     """
     code = subscriber_code or principal.subscriber_code
     if not _may_approve(principal, code, by_udid=user_code is None):
@@ -84,7 +85,8 @@ def approve(
     found = _waiting(principal, user_code, udid)
     if isinstance(found, Refusal):
         return found
-    return attempt(_Approval(principal, found, code or "", sn).once)
+    by_udid = user_code is None
+    return attempt(_Approval(principal, found, code or "", sn, by_udid=by_udid).once)
 
 
 def deny(principal: Principal, *, user_code: str) -> Denied | Refusal:
@@ -147,6 +149,7 @@ class _Approval:
     found: Pairing
     subscriber_code: str
     sn: str | None
+    by_udid: bool
     tries: int = field(default=0, init=False)
 
     def once(self) -> Approved | Refusal:
@@ -159,6 +162,8 @@ class _Approval:
         if settled:
             return settled
         rival = _rival(pairing)
+        if self.by_udid and rival and rival.standing(now) in ACTIVE:
+            return Refusal("ambiguous_udid", "A device uses the UDID already; use the user_code.")
         card = self._card(rival, now)
         refusal = card if isinstance(card, Refusal) else _conflict(card, rival, now)
         if refusal:

@@ -10,9 +10,10 @@ class PairingConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.signals import token_used
-        from pairing import first_use, limits, problems  # noqa: F401
+        from pairing import codes, first_use, limits, problems  # noqa: F401
         from ratelimit import revision
 
         revision.on_change(limits.reload)
+        revision.on_look(codes.close_gap)
         token_used.connect(first_use.acknowledge)
         post_migrate.connect(limits.ensure_rows, sender=self)

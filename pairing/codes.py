@@ -5,28 +5,36 @@ HEALTHY and has been written every code for longer than a code lives; otherwise 
 decides. Wrong codes are charged to the person and to the network, never to the code.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
 import audit
 from accounts.principal import Principal
 from audit import context
+from audit.entry import JSON
+from audit.prepared import Prepared, given
+from audit.thinning import Thinning
 from pairing import limits, user_code
 from pairing.lifetimes import CODE_REMEMBERED_S, CODE_S
 from pairing.models import MOVED, Pairing
-from pairing.prepared import Prepared, given
 from pairing.refusal import Refusal
 from ratelimit import limiter, store
 from ratelimit.gcra import Charge, Verdict
 from ratelimit.health import Mode
+from ratelimit.network import network
 from ratelimit.scripts import Script
 from ratelimit.store import StoreAway
 
+logger = logging.getLogger(__name__)
+
 _LUA = Path(__file__).parent / "lua"
 _FIND, _REMEMBER = Script(_LUA / "codes.lua"), Script(_LUA / "remember.lua")
+_DOUBT = Script(_LUA / "doubt.lua")
 _SINCE = "codes:since"
 _SHOWN = Prepared(
     lambda: (
@@ -58,6 +66,7 @@ class _Gap:
 
 
 _gap = _Gap()
+_unknowns = Thinning()
 
 
 def remember(tenant_id: int, code: str, *, instead_of: str | None = None) -> None:
@@ -120,13 +129,34 @@ def _without_store(charges: list[Charge]) -> _Answer | Refusal:
     return _exhausted(*verdict.violated, wait_s=verdict.retry_after_s)
 
 
+def close_gap() -> None:
+    """Tell the other processes, by `codes:since`, that codes of this one may be missing.
+
+    They saw no write fail and trust what they do not find. The watcher calls this twice a second,
+    so that they are told as soon as the store answers, and not by this process's next request.
+    """
+    if not _gap.opened():
+        return
+    try:
+        with _closing():
+            store.shared().run(_DOUBT, [_SINCE], [])
+    except StoreAway:
+        logger.info("codes may be missing in the store, and it cannot be told yet")
+
+
 def _run(script: Script, keys: list[str], args: list[int], numbers: list[int] | None = None) -> Any:
     """Run a script that begins the count of `codes:since` anew when this process has a gap."""
+    with _closing():
+        words = [*args, int(_gap.opened()), *(numbers or ())]
+        return store.shared().run(script, keys, words)
+
+
+@contextmanager
+def _closing() -> Iterator[None]:
+    """What opened the gap before is told when the block ends well; what opens it during, is not."""
     failures, recovered_at = _gap.failures, store.shared().health.recovered_at
-    words = [*args, int(_gap.opened()), *(numbers or ())]
-    reply = store.shared().run(script, keys, words)
+    yield
     _gap.told, _gap.recovered_at = failures, recovered_at
-    return reply
 
 
 def _charges(principal: Principal) -> list[Charge]:
@@ -134,9 +164,10 @@ def _charges(principal: Principal) -> list[Charge]:
     tag = f"rl:{{{principal.tenant}}}:{limits.WRONG}"
     if principal.kind == "key":
         return [Charge(limits.current(f"{limits.WRONG}key"), f"{tag}key:{principal.id}")]
+    address = context.current().address
     return [
         Charge(limits.current(f"{limits.WRONG}person"), f"{tag}person:{_person(principal)}"),
-        Charge(limits.current(f"{limits.WRONG}network"), f"{tag}network:{_network()}"),
+        Charge(limits.current(f"{limits.WRONG}network"), f"{tag}network:{network(address)}"),
     ]
 
 
@@ -145,20 +176,14 @@ def _person(principal: Principal) -> str:
     return principal.subscriber_code or str(principal)
 
 
-def _network() -> str:
-    """The caller's /24 or /64."""
-    address = context.current().address
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return parsed.exploded[:19]
-    return address.rpartition(".")[0]
-
-
 def _unknown(principal: Principal) -> Refusal:
-    audit.record("code.unknown", "refused", actor=str(principal), tenant=principal.tenant)
+    """Texts that cannot be codes are charged to nobody, so a key may send as many as its plan lets
+    it: they must not drive everything else out of the trail.
+    """
+    actor = str(principal)
+    if count := _unknowns.due((principal.tenant, actor)):
+        detail: dict[str, JSON] = {"count": count}
+        audit.record("code.unknown", "refused", actor=actor, tenant=principal.tenant, detail=detail)
     return Refusal("unknown_code")
 
 

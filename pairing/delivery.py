@@ -6,6 +6,7 @@ the passing of that time.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,15 +17,21 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts import keyring, snapshot, tokens
+from accounts.models import RefreshToken
+from accounts.sealing import CannotOpen, NoActiveKey
 from audit import clock
+from audit.prepared import Prepared, given
 from pairing import credentials, sealed_box
 from pairing.attempts import Outrun, attempt
 from pairing.device_code import DeviceCode
 from pairing.lifetimes import REDELIVERY_S
 from pairing.models import MOVED, Pairing, State, Subscriber
-from pairing.prepared import Prepared, given
 from pairing.refusal import Refusal
 
+logger = logging.getLogger(__name__)
+
+#: When to come back while a key is missing: a person has to act first.
+KEY_MISSING_S = 60
 _READ = (
     *MOVED,
     "public_key",
@@ -76,9 +83,14 @@ def collect(
     """The credentials of the device that holds this device_code.
 
     `udid` or `client_id`, where given, must be the pairing's. Refuses `access_denied` to everybody
-    else's device, and when the subscriber has been locked since the approval.
+    else's device, and when the subscriber has been locked since the approval; `credentials_sealed`
+    while the keyring lacks the key that the credentials need.
     """
-    return attempt(partial(_collect_once, device, udid, client_id, acknowledges_itself))
+    try:
+        return attempt(partial(_collect_once, device, udid, client_id, acknowledges_itself))
+    except (CannotOpen, NoActiveKey) as error:
+        logger.error("credentials cannot be delivered: %s", error)
+        return Refusal("credentials_sealed", retry_after_s=KEY_MISSING_S)
 
 
 def acknowledge(device: DeviceCode, *, udid: str) -> Refusal | None:
@@ -99,6 +111,21 @@ def acknowledge_use(family: UUID) -> bool:
         if not pairing.lapse():
             pairing.acknowledge(actor=f"device:{pairing.udid}")
     return pairing.state != State.EXPIRED
+
+
+def acknowledge_refresh(refresh_token: str, client_id: str) -> bool:
+    """`acknowledge_use` of a refresh token that is about to be exchanged by its own client.
+
+    One that cannot be exchanged proves nothing, and acknowledges nothing.
+    """
+    usable = RefreshToken.objects.filter(
+        digest=tokens.digest(refresh_token),
+        used_at=None,
+        expires_at__gt=clock.now(),
+        family__client_id=client_id,
+    )
+    family = usable.values_list("family", flat=True).first()
+    return family is None or acknowledge_use(family)
 
 
 def _collect_once(

@@ -9,10 +9,17 @@ from django.db.models import Q
 import audit
 from accounts.principal import Principal
 from audit import clock
+from audit.prepared import Prepared, given
 from pairing import signals
 from pairing.attempts import Outrun, attempt
-from pairing.models import Pairing, PairingQuerySet, State, Subscriber, end_all
+from pairing.models import ACTIVE, Pairing, PairingQuerySet, State, Subscriber, end_all
 from pairing.refusal import Refusal
+
+_OF_UDID = Prepared(
+    lambda: Pairing.objects.select_related("subscriber", "smartcard").filter(
+        tenant=given(0, Pairing, "tenant"), active_udid=given(1, Pairing, "active_udid")
+    )
+)
 
 
 def visible_to(principal: Principal) -> PairingQuerySet:
@@ -63,8 +70,13 @@ def _of(principal: Principal) -> PairingQuerySet:
 
 
 def _active(principal: Principal, udid: str) -> Pairing | None:
-    found = visible_to(principal).filter(active_udid=udid).first()
-    return found if found and found.udid == udid else None
+    found = _OF_UDID.row(principal.tenant_id, udid)
+    if found is None or found.udid != udid or found.standing(clock.now()) not in ACTIVE:
+        return None
+    if principal.subscriber_code is None:
+        return found
+    own = found.subscriber is not None and found.subscriber.code == principal.subscriber_code
+    return found if own else None
 
 
 def _rename_once(principal: Principal, udid: str, name: str) -> Pairing | Refusal:

@@ -1,8 +1,9 @@
-"""The same Idempotency-Key and body, the same answer: for a create whose answer was lost.
+"""The same Idempotency-Key, body and caller, the same answer: for a create whose answer was lost.
 
-The answer holds a device_code, so Redis keeps it sealed under a key derived from the client's own
-Idempotency-Key: who reads the store reads no secret. Without the store every request is served as a
-new one, for two pairings harm nobody and no pairing would.
+The answer holds a device_code, so the Idempotency-Key is a secret and good for one caller only.
+Redis keeps the answer sealed under a key derived from it: who reads the store reads no secret.
+Without the store every request is served as a new one, for two pairings harm nobody and no pairing
+would.
 """
 
 import hashlib
@@ -29,15 +30,27 @@ _DIGEST_BYTES = 32
 _NONCE_BYTES = 12
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What makes two requests the same one, but for their body.
+
+    `caller` is what else is known of the sender: the `key` of another caller is another key.
+    """
+
+    tenant_id: int
+    key: str
+    caller: tuple[str, ...]
+
+
 def once(
-    tenant_id: int, key: str, body: Mapping[str, Any], make: Callable[[], Created | Refusal]
+    retry: Retry, body: Mapping[str, Any], make: Callable[[], Created | Refusal]
 ) -> Created | Refusal:
-    """What `make` returns, or what it returned when the same `key` came with the same `body`.
+    """What `make` returns, or what it returned when the same `retry` came with the same `body`.
 
     Refuses `idempotency_mismatch` for another body, and `idempotency_in_progress` while the first
     of two parallel requests is still being served.
     """
-    reserved = _Reservation.of(tenant_id, key, body)
+    reserved = _Reservation.of(retry, body)
     try:
         kept = store.shared().call(
             lambda redis: redis.set(reserved.name, reserved.body, nx=True, get=True, ex=_SERVING_S)
@@ -69,13 +82,13 @@ class _Reservation:
     cipher: AESGCM
 
     @classmethod
-    def of(cls, tenant_id: int, key: str, body: Mapping[str, Any]) -> "_Reservation":
-        text = f"{tenant_id}:{key}".encode()
+    def of(cls, retry: Retry, body: Mapping[str, Any]) -> "_Reservation":
+        text = json.dumps([retry.tenant_id, retry.key, *retry.caller]).encode()
         canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
         name = keyring.mac("idempotency.name", text).hex()
         digest = hmac.digest(keyring.mac("idempotency.body", text), canonical, hashlib.sha256)
         sealing = hmac.digest(keyring.mac("idempotency.seal", text), digest, hashlib.sha256)
-        return cls(f"idem:{{{tenant_id}}}:{name}", digest, AESGCM(sealing))
+        return cls(f"idem:{{{retry.tenant_id}}}:{name}", digest, AESGCM(sealing))
 
     def judged(self, kept: bytes) -> Created | Refusal:
         if not hmac.compare_digest(kept[:_DIGEST_BYTES], self.body):

@@ -1,7 +1,8 @@
 """Subscribers and smartcards from a file into a tenant, batch by batch, safe to repeat.
 
 A batch reads what the database holds, decides in memory, and writes only what differs. What
-somebody else stored meanwhile fails its unique constraints; the batch is then decided again.
+somebody else stored meanwhile fails its unique constraints; the batch is then decided again, as it
+is when the database rolled it back for somebody's lock.
 """
 
 from collections import ChainMap
@@ -10,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 import audit
 from accounts import keyring
 from accounts.models import Tenant
-from pairing import credentials
+from pairing import attempts, credentials
 from pairing.models import Smartcard, Subscriber
 from pairing.subscriber_file import BadRow, Row
 
@@ -109,8 +110,9 @@ class Import:
                     batch = self._decide(rows)
                     self._apply(batch)
                 break
-            except IntegrityError:
-                if attempt == ATTEMPTS:
+            except (IntegrityError, OperationalError) as error:
+                repeatable = isinstance(error, IntegrityError) or attempts.retries(error)
+                if attempt == ATTEMPTS or not repeatable:
                     raise
         self._said.update(batch.said.maps[0])
         self._owners.update(batch.owners.maps[0])

@@ -21,10 +21,11 @@ from rest_framework.views import APIView
 from accounts import snapshot, tokens
 from accounts.snapshot import ClientEntry
 from accounts.strict import BodyTooLarge, StrictFormParser
+from audit import clock
 from pairing import creation, delivery, device_code, polling, signing_out
-from pairing.answers import told
-from pairing.creation import Created
+from pairing.answers import refused, told
 from pairing.delivery import Delivery
+from pairing.refusal import Refusal
 from pairing.serializers import APP_TYPE, UDID
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -111,7 +112,7 @@ class ErrorAnswer(serializers.Serializer[Any]):
     error_description = serializers.CharField(required=False)
 
 
-ERROR = {(400, "application/json"): ErrorAnswer, (401, "application/json"): ErrorAnswer}
+ERROR = {(status, "application/json"): ErrorAnswer for status in (400, 401, 503)}
 
 
 class OAuthView(APIView):
@@ -123,9 +124,10 @@ class OAuthView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         error = _as_oauth(exc)
-        if error is None:
-            return super().handle_exception(exc)
-        return _refused(error.error, error.description, error.status)
+        if error is not None:
+            return _refused(error.error, error.description, error.status)
+        answer = super().handle_exception(exc)
+        return _unavailable(answer) if answer.status_code == 503 else answer
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
@@ -153,8 +155,8 @@ class DeviceAuthorizationView(OAuthView):
             raise OAuthError("invalid_scope", "Devices are given no scopes.")
         del facts["client_id"]
         outcome = creation.create(client, address=request.META.get("REMOTE_ADDR"), **facts)
-        if not isinstance(outcome, Created):
-            return _refused("temporarily_unavailable", "", 503)
+        if isinstance(outcome, Refusal):
+            return _unavailable(refused(outcome))
         answer = asdict(outcome)
         return told({name: answer[name] for name in ANSWERED})
 
@@ -188,8 +190,8 @@ class RevocationView(OAuthView):
         """RFC 7009: sign the device of a token out. One that is not ours is signed out already."""
         token = _required(request, "token")
         client = _client(request)
-        signing_out.by_token(token, client)
-        return told({})
+        refusal = signing_out.by_token(token, client)
+        return _unavailable(refused(refusal)) if refusal else told({})
 
 
 class MetadataView(APIView):
@@ -228,16 +230,20 @@ def _device_grant(client: ClientEntry, text: str) -> HttpResponseBase:
         # A repeated collection, after a lost answer, is not a poll that came too early.
         polling.forget(device.tenant_id, device.digest)
         return told({"token_type": "Bearer", **asdict(outcome)})
+    if outcome.retry_after_s:
+        # The grant is as good as it was, and whoever returns as told has not polled too early.
+        polling.forget(device.tenant_id, device.digest)
+        return _unavailable(refused(outcome))
     return _refused(ERRORS.get(outcome.code, "invalid_grant"), outcome.detail)
 
 
 def _refresh_grant(client: ClientEntry, text: str) -> HttpResponseBase:
-    outcome = tokens.refresh(text, client.client_id)
+    began = clock.now()
+    if not delivery.acknowledge_refresh(text, client.client_id):
+        return _refused("invalid_grant", "The delivery was not acknowledged in time.")
+    outcome = tokens.refresh(text, client.client_id, began=began)
     if isinstance(outcome, tokens.Refusal):
         return _refused(outcome.code, outcome.detail)
-    claims = tokens.verify(outcome.access_token)
-    if claims is not None:
-        delivery.acknowledge_use(claims.family)
     return told({"token_type": "Bearer", **asdict(outcome)})
 
 
@@ -279,6 +285,11 @@ def _as_oauth(error: Exception) -> OAuthError | None:
 def _refused(error: str, description: str, status: int = 400) -> Response:
     answer = {"error": error} | ({"error_description": description} if description else {})
     headers = {"WWW-Authenticate": 'Basic realm="stabilizer"'} if status == 401 else {}
-    if status == 503:
-        headers["Retry-After"] = "1"
     return Response(answer, status=status, headers=headers)
+
+
+def _unavailable(problem: Response) -> Response:
+    """A 503 of ours in OAuth's words; when to come back stays as it was."""
+    answer = _refused("temporarily_unavailable", problem.data["title"], 503)
+    answer["Retry-After"] = problem["Retry-After"]
+    return answer

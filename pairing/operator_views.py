@@ -52,7 +52,8 @@ class DeviceRenameView(APIView):
 
     @extend_schema(
         request=serializers.RenameSerializer,
-        responses={200: serializers.DeviceSerializer} | problems(*BODY, *CALLER, "not_found"),
+        responses={200: serializers.DeviceSerializer}
+        | problems(*BODY, *CALLER, "not_found", "contended"),
         tags=["devices"],
     )
     def patch(self, request: Request, udid: str) -> HttpResponseBase:
@@ -71,7 +72,7 @@ class DeviceRevokeView(APIView):
     @extend_schema(
         request=serializers.RevokeSerializer,
         responses={200: serializers.RevokedSerializer}
-        | problems(*BODY, *CALLER, "not_found", "already_revoked"),
+        | problems(*BODY, *CALLER, "not_found", "already_revoked", "contended"),
         tags=["devices"],
     )
     def post(self, request: Request, udid: str) -> HttpResponseBase:
@@ -89,7 +90,8 @@ class SubscriberRevokeView(APIView):
 
     @extend_schema(
         request=serializers.RevokeSerializer,
-        responses={200: serializers.AllRevokedSerializer} | problems(*BODY, *CALLER, "not_found"),
+        responses={200: serializers.AllRevokedSerializer}
+        | problems(*BODY, *CALLER, "not_found", "contended"),
         tags=["devices"],
     )
     def post(self, request: Request, code: str) -> HttpResponseBase:
@@ -138,7 +140,9 @@ class SubscriberView(APIView):
             200: serializers.WholeSubscriberSerializer,
             201: serializers.WholeSubscriberSerializer,
         }
-        | problems(*BODY, *CALLER, "smartcard_taken", "smartcard_in_use"),
+        | problems(
+            *BODY, *CALLER, "differs_in_case", "smartcard_taken", "smartcard_in_use", "contended"
+        ),
         tags=["subscribers"],
     )
     def put(self, request: Request, code: str) -> HttpResponseBase:

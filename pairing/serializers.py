@@ -70,7 +70,13 @@ class DeliverySerializer(serializers.Serializer[Any]):
 
 class ApproveSerializer(StrictSerializer):
     user_code = serializers.CharField(max_length=32, required=False)
-    udid = serializers.RegexField(UDID, required=False, help_text="keys and operators only")
+    udid = serializers.RegexField(
+        UDID,
+        required=False,
+        help_text="keys and operators only, for a device that waits alone under a UDID no device "
+        "uses. A UDID is public: a stranger may wait under it before its owner asks. Where anybody "
+        "can read the screen, send its user_code.",
+    )
     subscriber_code = serializers.RegexField(
         CODE, required=False, help_text="absent: the subscriber who asks"
     )
@@ -155,6 +161,15 @@ class PutSubscriberSerializer(StrictSerializer):
         child=serializers.RegexField(CODE), max_length=100, required=False
     )
     credentials = SecretsSerializer(required=False, help_text="never read back")
+
+    def validate_smartcards(self, numbers: list[str]) -> list[str]:
+        """One written twice is one; two that differ in their capitals only are a mistake."""
+        numbers = list(dict.fromkeys(numbers))
+        if len({number.casefold() for number in numbers}) < len(numbers):
+            raise serializers.ValidationError(
+                "Two serial numbers differ in their capitals only.", code="differs_in_case"
+            )
+        return numbers
 
 
 class SubscriberSerializer(serializers.Serializer[Any]):

@@ -6,30 +6,32 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts import tokens
-from accounts.models import RefreshToken
+from accounts.models import TokenFamily
 from accounts.snapshot import ClientEntry
 from pairing.attempts import Outrun, attempt
 from pairing.models import ACTIVE, Pairing, State
+from pairing.refusal import Refusal
 
 
-def by_token(token: str, client: ClientEntry) -> None:
+def by_token(token: str, client: ClientEntry) -> Refusal | None:
     """Revoke an access or refresh token of `client`, and all that were issued with it.
 
-    Nothing happens to a token that is unknown, ended, or another client's (RFC 7009, 2.2).
+    Nothing happens to a token that is unknown, ended, or another client's (RFC 7009, 2.2). Refuses
+    `contended`, which leaves the device signed in.
     """
     family = _family(token, client)
-    if family is not None:
-        attempt(partial(_revoke_once, family))
+    outcome = attempt(partial(_revoke_once, family)) if family is not None else None
+    return outcome if isinstance(outcome, Refusal) else None
 
 
 def _family(token: str, client: ClientEntry) -> UUID | None:
     claims = tokens.verify(token)
+    families = TokenFamily.objects.filter(client_id=client.client_id)
     if claims is not None:
-        return claims.family if claims.tenant_id == client.tenant_id else None
-    row = RefreshToken.objects.select_related("family").filter(digest=tokens.digest(token)).first()
-    if row is None or row.family.client_id != client.client_id:
-        return None
-    return row.family_id
+        families = families.filter(pk=claims.family, tenant_id=client.tenant_id)
+    else:
+        families = families.filter(refresh_tokens__digest=tokens.digest(token))
+    return families.values_list("pk", flat=True).first()
 
 
 def _revoke_once(family: UUID) -> None:

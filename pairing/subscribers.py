@@ -49,22 +49,33 @@ def put(
 ) -> Written | Refusal:
     """Create or change a subscriber. None leaves things as they are; cards and secrets replace.
 
-    Refuses `smartcard_taken` for a card of somebody else, and `smartcard_in_use` when a card that
-    is left out has an active device.
+    Refuses `differs_in_case` for a code that is stored in other capitals, `smartcard_taken` for a
+    card of somebody else, and `smartcard_in_use` when a card that is left out has an active device.
+    Codes and serial numbers are one whatever their capitals, as MariaDB compares them.
     """
-    sealed = None if secrets is None else credentials.seal(principal.tenant_id, code, secrets)
-    facts = {"name": name, "state": state, "sealed_credentials": sealed}
+    facts = {"name": name, "state": state}
     given = {field: value for field, value in facts.items() if value is not None}
-    cards = None if smartcards is None else list(dict.fromkeys(smartcards))
-    return attempt(partial(_put_once, principal, code, given, cards))
+    cards = None if smartcards is None else {sn.casefold(): sn for sn in smartcards}
+    return attempt(partial(_put_once, principal, code, given, secrets, cards))
 
 
 def _put_once(
-    principal: Principal, code: str, given: dict[str, str], cards: list[str] | None
+    principal: Principal,
+    code: str,
+    given: Mapping[str, str],
+    secrets: Mapping[str, Any] | None,
+    cards: Mapping[str, str] | None,
 ) -> Written | Refusal:
+    subscriber = _found(principal.tenant_id, code)
+    if subscriber.code != code:
+        return Refusal("differs_in_case", f"It is stored as {subscriber.code}.")
+    if secrets is not None:
+        sealed = credentials.seal(principal.tenant_id, subscriber.code, secrets)
+        given = {**given, "sealed_credentials": sealed}
+    created = subscriber._state.adding
     changed = sorted(given) + (["smartcards"] if cards is not None else [])
     with transaction.atomic():
-        subscriber, created = _written(principal.tenant_id, code, given)
+        _write(subscriber, given)
         refusal = _set_cards(subscriber, cards) if cards is not None else None
         if refusal:
             transaction.set_rollback(True)
@@ -79,29 +90,35 @@ def _put_once(
     return Written(subscriber, created)
 
 
-def _written(tenant_id: int, code: str, given: dict[str, str]) -> tuple[Subscriber, bool]:
-    subscriber = Subscriber.objects.filter(tenant_id=tenant_id, code=code).first()
-    if subscriber is None:
-        return Subscriber.objects.create(tenant_id=tenant_id, code=code, **given), True
+def _found(tenant_id: int, code: str) -> Subscriber:
+    """The stored one, whatever the capitals of its code, or one that is not stored yet."""
+    known = Subscriber.objects.filter(tenant_id=tenant_id, code__iexact=code).first()
+    return known or Subscriber(tenant_id=tenant_id, code=code)
+
+
+def _write(subscriber: Subscriber, given: Mapping[str, str]) -> None:
     for field, value in given.items():
         setattr(subscriber, field, value)
-    if given:
+    if subscriber._state.adding:
+        subscriber.save(force_insert=True)
+    elif given:
         subscriber.save(update_fields=list(given))
-    return subscriber, False
 
 
-def _set_cards(subscriber: Subscriber, wanted: list[str]) -> Refusal | None:
+def _set_cards(subscriber: Subscriber, wanted: Mapping[str, str]) -> Refusal | None:
+    """`wanted` are serial numbers by their folded form; a card kept keeps its own capitals."""
     tenants = Smartcard.objects.filter(tenant_id=subscriber.tenant_id)
-    owned = set(tenants.filter(subscriber=subscriber).values_list("sn", flat=True))
-    if tenants.filter(sn__in=wanted).exclude(subscriber=subscriber).exists():
+    stored = tenants.filter(subscriber=subscriber).values_list("sn", "pk")
+    owned = {sn.casefold(): pk for sn, pk in stored}
+    if tenants.filter(sn__in=wanted.values()).exclude(subscriber=subscriber).exists():
         return Refusal("smartcard_taken")
-    gone = tenants.filter(subscriber=subscriber).exclude(sn__in=wanted)
+    gone = tenants.filter(pk__in=[pk for key, pk in owned.items() if key not in wanted])
     if gone.filter(active_pairing__isnull=False).exists():
         return Refusal("smartcard_in_use")
     gone.delete()
     Smartcard.objects.bulk_create(
         Smartcard(tenant_id=subscriber.tenant_id, subscriber=subscriber, sn=sn)
-        for sn in wanted
-        if sn not in owned
+        for key, sn in wanted.items()
+        if key not in owned
     )
     return None

@@ -3,7 +3,6 @@
 Each call parses, authorises, makes one domain call, and answers.
 """
 
-from dataclasses import asdict
 from functools import cache
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from accounts import principal, snapshot
 from accounts.principal import Principal
 from accounts.strict import StrictSerializer
 from audit import clock
+from audit.prepared import Prepared, given
 from pairing import (
     approval,
     creation,
@@ -29,16 +29,22 @@ from pairing import (
 from pairing.answers import problems, refused, told
 from pairing.device_code import DeviceCode
 from pairing.models import TIMED, Pairing, State
-from pairing.prepared import Prepared, given
 from pairing.refusal import Refusal
+from ratelimit.network import network
 
 BODY = ("malformed", "invalid", "unknown_field", "too_large", "unsupported_media_type")
 CALLER = ("not_authenticated", "permission_denied")
-DEVICE = ("invalid_device_code", "rate_limited", "database_unavailable")
+DEVICE = ("invalid_device_code", "rate_limited", "contended", "database_unavailable")
+#: 128 bits are 22 characters of base64; a shorter key might be another's, by chance or by guessing.
+SHORTEST_KEY, LONGEST_KEY = 22, 255
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, "header", description="the same key and body: the same answer, 10 min"
+    "Idempotency-Key",
+    {"type": "string", "minLength": SHORTEST_KEY, "maxLength": LONGEST_KEY},
+    "header",
+    description="The same key and body from the same network and X-Device-Fingerprint: the same "
+    "answer for 10 min, device_code and all. So the key is a secret: random, new for each request, "
+    "and told to nobody.",
 )
-LONGEST_KEY = 255
 #: How the OpenAPI document says that a device identifies itself by its device_code.
 BY_DEVICE_CODE = cast(list[str], [{"device_code": []}])
 
@@ -79,6 +85,7 @@ class CreateView(APIView):
             "idempotency_in_progress",
             "idempotency_mismatch",
             "rate_limited",
+            "contended",
             "database_unavailable",
         ),
         tags=["device"],
@@ -97,17 +104,23 @@ class CreateView(APIView):
         def make() -> creation.Created | Refusal:
             return creation.create(client, address=address, **facts)
 
-        key = _idempotency_key(request)
+        retry = _retry(request, client.tenant_id)
         asked = {"client": client.id, **facts}
-        outcome = idempotency.once(client.tenant_id, key, asked, make) if key else make()
-        return refused(outcome) if isinstance(outcome, Refusal) else told(asdict(outcome), 201)
+        outcome = idempotency.once(retry, asked, make) if retry else make()
+        return refused(outcome) if isinstance(outcome, Refusal) else told(outcome, 201)
 
 
-def _idempotency_key(request: Request) -> str:
-    key: str = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
-    if len(key) > LONGEST_KEY or not key.isascii() or not key.isprintable():
-        raise ValidationError({"Idempotency-Key": f"At most {LONGEST_KEY} printable characters."})
-    return key
+def _retry(request: Request, tenant_id: int) -> idempotency.Retry | None:
+    told = request.META
+    key: str = told.get("HTTP_IDEMPOTENCY_KEY", "")
+    if not key:
+        return None
+    usable = key.isascii() and key.isprintable()
+    if not usable or not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+        words = f"From {SHORTEST_KEY} to {LONGEST_KEY} printable ASCII characters, at random."
+        raise ValidationError({"Idempotency-Key": words})
+    fingerprint = told.get("HTTP_X_DEVICE_FINGERPRINT") or told.get("HTTP_X_DEVICE_ID", "")
+    return idempotency.Retry(tenant_id, key, (network(told.get("REMOTE_ADDR", "")), fingerprint))
 
 
 class DeviceView(APIView):
@@ -184,7 +197,7 @@ class RenewView(DeviceView):
         if self.device is None:
             return refused(UNIDENTIFIED)
         outcome = creation.renew(self.device, udid=udid)
-        return refused(outcome) if isinstance(outcome, Refusal) else told(asdict(outcome))
+        return refused(outcome) if isinstance(outcome, Refusal) else told(outcome)
 
 
 class CredentialsView(DeviceView):
@@ -192,7 +205,12 @@ class CredentialsView(DeviceView):
         request=None,
         responses={200: serializers.DeliverySerializer}
         | problems(
-            *DEVICE, "authorization_pending", "access_denied", "expired", "already_collected"
+            *DEVICE,
+            "authorization_pending",
+            "access_denied",
+            "expired",
+            "already_collected",
+            "credentials_sealed",
         ),
         tags=["device"],
         auth=BY_DEVICE_CODE,
@@ -202,7 +220,7 @@ class CredentialsView(DeviceView):
         if self.device is None:
             return refused(UNIDENTIFIED)
         outcome = delivery.collect(self.device, udid=udid)
-        return refused(outcome) if isinstance(outcome, Refusal) else told(asdict(outcome))
+        return refused(outcome) if isinstance(outcome, Refusal) else told(outcome)
 
 
 class AckView(DeviceView):
@@ -245,12 +263,16 @@ class AssociateView(APIView):
         tags=["approval"],
     )
     def post(self, request: Request) -> HttpResponseBase:
-        """Put the device that shows this code on a smartcard of this subscriber."""
+        """Put the device that shows this code on a smartcard of this subscriber.
+
+        By UDID only a device that nobody can be mistaken for: `ambiguous_udid` while several wait
+        under it, or one uses it. It does not prove who waits; the user_code does.
+        """
         asked = body(request, serializers.ApproveSerializer)
         if "subscriber_code" not in asked and caller(request).subscriber_code is None:
             raise ValidationError({"subscriber_code": "This field is required."}, code="required")
         outcome = approval.approve(caller(request), **asked)
-        return refused(outcome) if isinstance(outcome, Refusal) else told(asdict(outcome))
+        return refused(outcome) if isinstance(outcome, Refusal) else told(outcome)
 
 
 class DenyView(APIView):
@@ -273,4 +295,4 @@ class DenyView(APIView):
     def post(self, request: Request) -> HttpResponseBase:
         """Refuse the device that shows this code."""
         outcome = approval.deny(caller(request), **body(request, serializers.DenySerializer))
-        return refused(outcome) if isinstance(outcome, Refusal) else told(asdict(outcome))
+        return refused(outcome) if isinstance(outcome, Refusal) else told(outcome)

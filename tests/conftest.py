@@ -32,8 +32,6 @@ def pytest_configure(config: pytest.Config) -> None:
     run_dir = Path(tempfile.mkdtemp(prefix="stabilizer-tests-"))
     os.environ["RUN_DIR"] = str(run_dir)
     settings.RUN_DIR, settings.AUDIT_SPOOL_DIR = run_dir, run_dir / "spool"
-    # Whitenoise warns of a directory that only `collectstatic` makes; the finders serve the tests.
-    settings.STATIC_ROOT = run_dir
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from accounts import keys, snapshot
 from accounts.models import Client, Plan, Scope, Tenant, User
 from audit import entry
 from audit.models import Outbox
+from audit.thinning import Thinning
 from pairing import codes, credentials, device_code
 from pairing.models import Pairing, Smartcard, Subscriber
 from ratelimit import limiter, store
@@ -31,6 +32,7 @@ def fresh(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(store, "_shared", patient)
     limiter._forget()
     monkeypatch.setattr(codes, "_gap", codes._Gap())
+    monkeypatch.setattr(codes, "_unknowns", Thinning())
     snapshot.forget()
     yield
     snapshot.forget()

@@ -1,5 +1,6 @@
 """Who may approve, for whom, on which card, and what stands in the way."""
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -165,6 +166,52 @@ def test_several_devices_under_one_udid_are_ambiguous(operator: Operator):
         Device.create(udid="a-television-of-mine")
     response = operator.associate(udid="a-television-of-mine", subscriber_code="S-1")
     assert code_of(response) == (409, "ambiguous_udid")
+
+
+@pytest.mark.parametrize("collected", [False, True], ids=["approved", "signed in"])
+def test_a_stranger_under_the_udid_of_an_active_device_is_not_approved_by_udid(
+    operator: Operator, collected: bool
+):
+    victim = Device.create(udid="victims-television")
+    operator.approve(victim, sn="C-1")
+    if collected:
+        victim.collect()
+        victim.acknowledge()
+    stranger = Device.create(udid="victims-television")
+    response = operator.associate(udid="victims-television", subscriber_code="S-1")
+    assert code_of(response) == (409, "ambiguous_udid")
+    assert "user_code" in response.json()["detail"]
+    assert code_of(stranger.collect()) == (409, "authorization_pending")
+    assert victim.row.state == (State.ACKNOWLEDGED if collected else State.APPROVED)
+
+
+def test_a_udid_whose_holder_ran_out_of_time_may_be_approved_by_udid_again(
+    operator: Operator, clock: MovableClock
+):
+    operator.approve(Device.create(udid="a-television-of-mine"))
+    clock.advance(601)
+    again = Device.create(udid="a-television-of-mine")
+    response = operator.associate(udid="a-television-of-mine", subscriber_code="S-1")
+    assert response.status_code == 200
+    assert again.collect().status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_device_that_becomes_active_meanwhile_is_not_replaced_by_udid(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+):
+    stranger = Device.create(udid="victims-television")
+    choose = random.choice
+
+    def slowly(cards: list[Smartcard]) -> Smartcard:
+        monkeypatch.setattr("random.choice", choose)
+        operator.approve(Device.create(udid="victims-television"))
+        return choose(cards)
+
+    monkeypatch.setattr("random.choice", slowly)
+    response = operator.associate(udid="victims-television", subscriber_code="S-1")
+    assert code_of(response) == (409, "ambiguous_udid")
+    assert stranger.row.state == State.PENDING
 
 
 def test_a_udid_that_never_asked_is_unknown(operator: Operator, clock: MovableClock):

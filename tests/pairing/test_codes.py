@@ -3,9 +3,11 @@
 import pytest
 import redis
 
+import audit
 from accounts.models import Scope, Tenant, User
+from audit.thinning import Thinning
 from pairing import codes, limits
-from ratelimit import store
+from ratelimit import revision, store
 from ratelimit.health import Mode
 from ratelimit.models import LimitRow, PolicyRow
 from tests.pairing.conftest import Device, Operator, browser, key_of, subscribe
@@ -55,6 +57,26 @@ def test_what_cannot_be_a_code_is_not_looked_up(
     assert not redis_client.keys("rl:*wrong*")
 
 
+def test_a_flood_of_what_cannot_be_codes_is_one_record_in_ten_seconds(
+    operator: Operator, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+):
+    """They are charged to nobody, and a key may ask 60,000 times a minute."""
+    now_s, records = [1000.0], []
+    monkeypatch.setattr(codes, "_unknowns", Thinning(lambda: now_s[0]))
+    monkeypatch.setattr(audit, "record", lambda *said, **more: records.append((said, more)))
+    other = Operator(key_of(tenant, *Scope.values))
+    for _ in range(50):
+        assert guess(operator, "not a code")[0] == 404
+    guess(other, "not a code")
+    now_s[0] += 10
+    guess(operator, "not a code")
+    assert {said for said, _ in records} == {("code.unknown", "refused")}
+    counts = [(more["actor"], more["detail"]["count"]) for _, more in records]
+    first = counts[0][0]
+    assert counts == [(first, 1), (counts[1][0], 1), (first, 50)]
+    assert counts[1][0] != first
+
+
 def test_a_key_may_be_wrong_a_hundred_times_in_15_minutes(operator: Operator, proven):
     answers = [guess(operator) for _ in range(101)]
     assert answers == [(404, "unknown_code")] * 100 + [(429, "rate_limited")]
@@ -88,6 +110,15 @@ def test_a_network_may_be_wrong_thirty_times_whoever_types(
     assert answers == [404] * 30 + [429] * 5
     elsewhere = someone(tenant, "far", "203.0.113.1")
     assert elsewhere.associate(user_code=WRONG).status_code == 404
+
+
+def test_ipv4_addresses_written_as_ipv6_are_networks_of_their_own(
+    operator: Operator, tenant: Tenant, proven, redis_client: redis.Redis
+):
+    for address in ("::ffff:198.51.100.1", "198.51.100.2", "::ffff:203.0.113.1"):
+        someone(tenant, f"p{address[-5:]}", address).associate(user_code=WRONG)
+    networks = redis_client.keys("rl:*wrong_codes.network:*")
+    assert {key.rpartition(b":")[2] for key in networks} == {b"198.51.100", b"203.0.113"}
 
 
 def test_who_guessed_too_often_is_refused_the_right_code_too(
@@ -210,6 +241,35 @@ def test_a_failed_write_of_a_code_begins_the_count_anew(
     assert operator.approve(device).status_code == 200
     since = int(redis_client.get("codes:since").split()[0])
     assert since == pytest.approx(redis_client.time()[0], abs=2)
+
+
+def test_a_failed_write_in_one_process_is_known_to_the_others_as_soon_as_the_store_answers(
+    operator: Operator,
+    proven,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The process whose write failed may serve no code for long; its watcher looks for it."""
+    failed, other = codes._Gap(), codes._Gap()
+    monkeypatch.setattr(codes, "_gap", failed)
+    with monkeypatch.context() as failing:
+        failing.setattr(store.Store, "run", _away)
+        device = Device.create()
+        for look in revision._looks:
+            look()
+    assert failed.opened()
+    for look in revision._looks:
+        look()
+    assert not failed.opened()
+    monkeypatch.setattr(codes, "_gap", other)
+    assert operator.approve(device).status_code == 200
+
+
+def test_a_process_without_a_gap_leaves_the_mark_alone(
+    operator: Operator, proven, redis_client: redis.Redis
+):
+    before = redis_client.get("codes:since")
+    codes.close_gap()
+    assert redis_client.get("codes:since") == before
 
 
 def test_leaving_local_begins_the_count_anew(operator: Operator, proven, redis_client: redis.Redis):

@@ -13,6 +13,7 @@ from tests.pairing.conftest import Caller, Device, Operator, browser
 
 CREATE = "/api/v1/pairings/"
 BODY = {"app_type": "android_tv", "model": "OLED55"}
+KEY = "nT0pZ3dXb1Q9sYw7Kc5m2A"
 
 
 def test_a_device_is_told_all_that_it_shows_and_keeps(tv: Client):
@@ -144,47 +145,68 @@ def test_another_device_cannot_renew_the_code(tv: Client):
 
 
 def test_the_same_key_and_body_get_the_same_answer(tv: Client):
-    first = Caller().post(CREATE, BODY, **{"Idempotency-Key": "k1"})
-    again = Caller().post(CREATE, dict(reversed(BODY.items())), **{"Idempotency-Key": "k1"})
+    first = Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY})
+    again = Caller().post(CREATE, dict(reversed(BODY.items())), **{"Idempotency-Key": KEY})
     assert first.status_code == again.status_code == 201
     assert first.json() == again.json()
     assert Pairing.objects.count() == 1
 
 
 def test_the_same_key_with_another_body_is_refused(tv: Client):
-    Caller().post(CREATE, BODY, **{"Idempotency-Key": "k1"})
-    other = Caller().post(CREATE, {**BODY, "model": "X"}, **{"Idempotency-Key": "k1"})
+    Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY})
+    other = Caller().post(CREATE, {**BODY, "model": "X"}, **{"Idempotency-Key": KEY})
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
     assert Pairing.objects.count() == 1
 
 
 def test_another_key_is_another_pairing(tv: Client, other_tenant: Tenant):
     answers = [
-        Caller().post(CREATE, BODY, **{"Idempotency-Key": "k1"}).json(),
-        Caller().post(CREATE, BODY, **{"Idempotency-Key": "k2"}).json(),
+        Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY}).json(),
+        Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY[::-1]}).json(),
         Caller()
-        .post(CREATE, {**BODY, "client_id": "globex-tv"}, **{"Idempotency-Key": "k1"})
+        .post(CREATE, {**BODY, "client_id": "globex-tv"}, **{"Idempotency-Key": KEY})
         .json(),
     ]
     assert len({answer["device_code"] for answer in answers}) == 3
 
 
+@pytest.mark.parametrize(
+    ("address", "fingerprint"),
+    [("198.51.101.7", "tv-1"), ("198.51.100.7", "tv-2"), ("198.51.100.7", "")],
+    ids=["another network", "another fingerprint", "no fingerprint"],
+)
+def test_who_learns_anothers_key_gets_a_pairing_of_its_own(
+    tv: Client, address: str, fingerprint: str
+):
+    def ask(address: str, fingerprint: str) -> tuple[int, str]:
+        headers = {"Idempotency-Key": KEY, "X-Device-Fingerprint": fingerprint}
+        response = Caller(address=address).post(CREATE, BODY, **headers)
+        return response.status_code, response.json()["device_code"]
+
+    victim = ask("198.51.100.7", "tv-1")
+    stranger = ask(address, fingerprint)
+    assert victim[0] == stranger[0] == 201
+    assert victim[1] != stranger[1]
+    # Another address of the same network is the same device, which its carrier moved.
+    assert ask("198.51.100.99", "tv-1") == victim
+
+
 def test_who_reads_the_store_reads_no_device_code(tv: Client, redis_client: redis.Redis):
-    told = Caller().post(CREATE, BODY, **{"Idempotency-Key": "k1"}).json()
+    told = Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY}).json()
     names = redis_client.keys("idem:*")
     assert len(names) == 1
     kept = redis_client.get(names[0])
-    for text in (told["device_code"], told["user_code"], "k1"):
+    for text in (told["device_code"], told["user_code"], KEY):
         assert text.encode() not in kept + names[0]
     assert 590 < redis_client.ttl(names[0]) <= 600
 
 
 def test_a_refused_request_leaves_the_key_free(tv: Client):
-    Caller().post(CREATE, {**BODY, "udid": "short"}, **{"Idempotency-Key": "k1"})
-    assert Caller().post(CREATE, BODY, **{"Idempotency-Key": "k1"}).status_code == 201
+    Caller().post(CREATE, {**BODY, "udid": "short"}, **{"Idempotency-Key": KEY})
+    assert Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY}).status_code == 201
 
 
-@pytest.mark.parametrize("key", ["x" * 256, "ä", "a\tb"])
+@pytest.mark.parametrize("key", ["1", "x" * 21, "x" * 256, "ä" * 22, "a\tb" * 22])
 def test_an_unusable_key_is_refused(tv: Client, key: str):
     response = Caller(http=browser(HTTP_IDEMPOTENCY_KEY=key)).post(CREATE, BODY)
     assert (response.status_code, response.json()["code"]) == (400, "invalid")
@@ -194,7 +216,7 @@ def test_an_unusable_key_is_refused(tv: Client, key: str):
 def test_parallel_requests_with_one_key_make_one_pairing(tv: Client):
     def ask(_: int) -> tuple[int, str]:
         try:
-            response = Caller().post(CREATE, BODY, **{"Idempotency-Key": "k1"})
+            response = Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY})
             return response.status_code, response.json().get("device_code", "")
         finally:
             connection.close()
@@ -207,4 +229,4 @@ def test_parallel_requests_with_one_key_make_one_pairing(tv: Client):
 
 
 def test_without_the_store_a_key_does_not_bar_anybody(tv: Client, store_away: None):
-    assert Caller().post(CREATE, BODY, **{"Idempotency-Key": "k1"}).status_code == 201
+    assert Caller().post(CREATE, BODY, **{"Idempotency-Key": KEY}).status_code == 201

@@ -129,8 +129,23 @@ def test_an_answer_sealed_for_one_pairing_opens_in_no_other(approved: Device, op
     operator.approve(other)
     other.collect()
     Pairing.objects.filter(pk=other.row.pk).update(sealed_answer=approved.row.sealed_answer)
-    with pytest.raises(keyring.CannotOpen):
-        other.collect()
+    assert code_of(other.collect()) == (503, "credentials_sealed")
+
+
+def test_a_key_that_may_not_open_any_more_is_no_fault_of_the_device(
+    approved: Device, operator: Operator
+):
+    compromised = KeyringKey.objects.get(purpose="credentials")
+    keyring.add(KeyringKey.Purpose.CREDENTIALS)
+    compromised.state = KeyringKey.State.COMPROMISED
+    compromised.save()
+    snapshot.reload()
+    refused = approved.collect()
+    assert code_of(refused) == (503, "credentials_sealed")
+    assert refused["Retry-After"] == "60"
+    assert approved.row.state == State.APPROVED
+    operator.send("PUT", "/api/v1/subscribers/S-1/", {"credentials": SECRETS})
+    assert approved.collect().json()["credentials"]["password"] == SECRETS["password"]
 
 
 def test_two_active_keys_do_not_break_delivery(approved: Device, operator: Operator):

@@ -5,11 +5,13 @@ from urllib.parse import urlencode
 
 import pytest
 import redis
+from django.db import OperationalError, connection
 
 from accounts import snapshot, tokens
+from accounts.models import Client, RefreshToken
 from pairing.models import Pairing, State
 from tests.conftest import MovableClock
-from tests.pairing.conftest import HTTP, SECRETS, Caller, Operator
+from tests.pairing.conftest import HTTP, SECRETS, Caller, Device, Operator
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 FORM = "application/x-www-form-urlencoded"
@@ -54,6 +56,14 @@ def at_leisure(redis_client: redis.Redis):
         redis_client.delete(*redis_client.keys("poll:*"))
 
     return wait
+
+
+@pytest.fixture
+def box(operator: Operator, tv: Client) -> Client:
+    """Another client of the same tenant."""
+    box = Client.objects.create(tenant=tv.tenant, client_id="acme-box", name="Acme's box")
+    snapshot.reload()
+    return box
 
 
 def test_a_device_is_authorized_and_exchanges_its_code_for_tokens(operator: Operator, at_leisure):
@@ -159,6 +169,41 @@ def test_a_refresh_token_is_good_once(operator: Operator):
     assert error_of(refresh("rt_never_issued")) == (400, "invalid_grant")
 
 
+def test_a_refresh_of_a_delivery_that_ran_out_of_time_is_refused(
+    operator: Operator, clock: MovableClock
+):
+    device = Device.create()
+    operator.approve(device)
+    answer = device.collect().json()
+    clock.advance(125)
+    assert error_of(refresh(answer["refresh_token"])) == (400, "invalid_grant")
+    assert RefreshToken.objects.count() == 1
+    assert (device.row.state, device.row.active_smartcard) == (State.EXPIRED, None)
+    snapshot.reload()
+    assert tokens.verify(answer["access_token"]) is None
+
+
+def test_a_refresh_in_time_acknowledges_the_delivery(operator: Operator, clock: MovableClock):
+    device = Device.create()
+    operator.approve(device)
+    answer = device.collect().json()
+    clock.advance(115)
+    second = refresh(answer["refresh_token"]).json()
+    assert device.row.state == State.ACKNOWLEDGED
+    clock.advance(10)
+    assert tokens.verify(second["access_token"]) is not None
+    assert refresh(second["refresh_token"]).status_code == 200
+
+
+def test_a_refresh_by_another_client_acknowledges_nothing(operator: Operator, box: Client):
+    device = Device.create()
+    operator.approve(device)
+    token = device.collect().json()["refresh_token"]
+    assert error_of(refresh(token, box.client_id)) == (400, "invalid_grant")
+    assert device.row.state == State.DELIVERED
+    assert refresh(token).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "error"),
     [
@@ -237,6 +282,72 @@ def test_tokens_of_others_are_not_revoked_and_nobody_is_told(
         response = post("/oauth/revoke", {"token": token, "client_id": "globex-tv"})
         assert response.status_code == 200
     assert refresh(answer["refresh_token"]).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+def test_another_client_of_the_same_tenant_signs_no_device_out(
+    operator: Operator, box: Client, kind: str
+):
+    told = authorize()
+    approve(operator, told)
+    answer = exchange(told["device_code"]).json()
+    state = Pairing.objects.get().state
+    response = post("/oauth/revoke", {"token": answer[kind], "client_id": box.client_id})
+    assert response.status_code == 200
+    assert Pairing.objects.get().state == state
+    snapshot.reload()
+    assert tokens.verify(answer["access_token"]) is not None
+    assert refresh(answer["refresh_token"]).status_code == 200
+
+
+# What is our fault
+
+
+def test_who_cannot_be_signed_out_now_is_not_told_that_he_was(operator: Operator, monkeypatch):
+    told = authorize()
+    approve(operator, told)
+    answer = exchange(told["device_code"]).json()
+    fields = {"token": answer["access_token"], "client_id": "acme-tv"}
+    with monkeypatch.context() as patch:
+        patch.setattr("pairing.attempts.TRIES", 0)
+        response = post("/oauth/revoke", fields)
+    assert error_of(response) == (503, "temporarily_unavailable")
+    assert response["Retry-After"] == "1"
+    assert Pairing.objects.get().state == State.DELIVERED
+    assert post("/oauth/revoke", fields).status_code == 200
+    assert Pairing.objects.get().state == State.REVOKED
+
+
+def test_a_contended_grant_stays_good(operator: Operator, monkeypatch):
+    told = authorize()
+    approve(operator, told)
+    with monkeypatch.context() as patch:
+        patch.setattr("pairing.attempts.TRIES", 0)
+        response = exchange(told["device_code"])
+    assert error_of(response) == (503, "temporarily_unavailable")
+    assert response["Retry-After"] == "1"
+    assert exchange(told["device_code"]).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["device_authorization", "token", "revoke"])
+def test_without_the_database_an_oauth_client_hears_its_own_word_and_when_to_return(
+    operator: Operator, path: str
+):
+    told = authorize()
+
+    def dead(*_: Any) -> None:
+        raise OperationalError(2006, "server has gone away")
+
+    fields = {
+        "client_id": "acme-tv",
+        "grant_type": DEVICE_GRANT,
+        "device_code": told["device_code"],
+        "token": "rt_anything",
+    }
+    with connection.execute_wrapper(dead):
+        response = post(f"/oauth/{path}", fields)
+    assert error_of(response) == (503, "temporarily_unavailable")
+    assert int(response["Retry-After"]) >= 1
 
 
 def test_the_metadata_name_every_endpoint_and_nothing_unsupported(operator: Operator):

@@ -54,3 +54,13 @@ def test_devices_identify_themselves_by_their_device_code(operations: dict[str, 
     for name, operation in operations.items():
         by_device = "/pairings/{udid}/" in name
         assert (operation.get("security") == [{"device_code": []}]) == by_device, name
+
+
+@pytest.mark.parametrize("call", ["renew", "credentials", "ack"])
+def test_what_races_may_be_contended_which_is_our_fault(
+    operations: dict[str, dict[str, Any]], call: str
+):
+    answers = operations[f"POST /api/v1/pairings/{{udid}}/{call}/"]["responses"]
+    assert [status for status in answers if "`contended`" in answers[status]["description"]] == [
+        "503"
+    ]

@@ -8,8 +8,8 @@ from django.db import connection
 
 from accounts.models import Tenant
 from audit import clock
+from audit.prepared import Prepared, given
 from pairing.models import Pairing, Smartcard
-from pairing.prepared import Prepared, given
 from tests.pairing.conftest import Device, Operator
 
 BY_CODE = Prepared(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -37,10 +38,16 @@ def test_creating_is_one_insert(device: Device):
 
 
 def test_creating_with_an_idempotency_key_is_one_insert(operator: Operator, device: Device):
+    def create() -> Any:
+        key = {"Idempotency-Key": "a-key-of-22-characters"}
+        return operator.post("/api/v1/pairings/", {"app_type": "x"}, **key)
+
     with statements("INSERT"):
-        operator.post("/api/v1/pairings/", {"app_type": "x"}, **{"Idempotency-Key": "k"})
+        first = create()
     with statements():
-        operator.post("/api/v1/pairings/", {"app_type": "x"}, **{"Idempotency-Key": "k"})
+        again = create()
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
 
 
 def test_associating_reads_the_pairing_and_a_card_and_writes_once_with_its_record(

@@ -7,7 +7,7 @@ import pytest
 from accounts.models import Tenant
 from pairing import credentials
 from pairing.models import Smartcard, Subscriber
-from tests.pairing.conftest import Device, Operator, subscribe
+from tests.pairing.conftest import SECRETS, Device, Operator, subscribe
 
 PATH = "/api/v1/subscribers/S-9/"
 WHOLE = {
@@ -71,6 +71,33 @@ def test_a_card_of_another_subscriber_is_not_given_away(operator: Operator):
     refused = operator.send("PUT", PATH, {**WHOLE, "smartcards": ["C-1"]})
     assert code_of(refused) == (409, "smartcard_taken")
     assert operator.get(PATH).status_code == 404
+
+
+def test_a_code_in_other_capitals_is_refused_and_the_credentials_still_open(operator: Operator):
+    device = Device.create()
+    operator.approve(device)
+    refused = operator.send("PUT", "/api/v1/subscribers/s-1/", WHOLE)
+    assert code_of(refused) == (409, "differs_in_case")
+    assert "S-1" in refused.json()["detail"]
+    assert Subscriber.objects.get().code == "S-1"
+    assert device.collect().json()["credentials"]["password"] == SECRETS["password"]
+
+
+def test_a_card_in_other_capitals_is_the_card(operator: Operator):
+    device = Device.create()
+    operator.approve(device, sn="C-1")
+    path = "/api/v1/subscribers/S-1/"
+    response = operator.send("PUT", path, {"smartcards": ["c-1", "C-2", "C-3"]})
+    assert response.status_code == 200, response.content
+    cards = [(card["sn"], card["udid"]) for card in response.json()["smartcards"]]
+    assert cards == [("C-1", device.udid), ("C-2", None), ("C-3", None)]
+
+
+def test_two_cards_that_differ_in_capitals_only_are_a_mistake(operator: Operator):
+    refused = operator.send("PUT", PATH, {"smartcards": ["C-91", "c-91"]})
+    assert code_of(refused) == (400, "invalid")
+    (error,) = refused.json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/smartcards", "differs_in_case")
 
 
 def test_subscribers_are_found_by_the_beginning_of_their_code(

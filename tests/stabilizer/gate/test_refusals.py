@@ -81,7 +81,7 @@ def test_one_refusal_closes_few_of_many_floods_and_none_is_lost(log, hand, writt
     # Ten of the oldest, its own, and the first of its next.
     assert len(written) == 100 + 10 + 1 + 1
     log.close()
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for key, count, _ in written:
         counts[key] += count
     assert counts == {**{f"key-{number}": 3 for number in range(99)}, "key-99": 4}
