@@ -18,9 +18,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline",
         type=_positive,
-        default=60.0,
+        default=300.0,
         metavar="S",
-        help="seconds from its arrival in which a device must be served (60)",
+        help="seconds from its arrival in which a device must be served (300)",
     )
     parser.add_argument("--url", metavar="U", help="default: what `make up` has started here")
     parser.add_argument(

@@ -7,6 +7,9 @@ from stabilizer.static import StaticFilesMiddleware
 STYLESHEET = "/static/stabilizer/pages.css"
 
 
+pytestmark = pytest.mark.django_db  # closing a response looks at the connections
+
+
 def not_found(request):
     return None
 
