@@ -35,6 +35,22 @@ class Demand(NamedTuple):
     critical: int = 0
 
 
+async def fleet(store: Store) -> dict[str, Demand]:
+    """What each process reported last, by its name; raises `StoreAway`.
+
+    A process that ended without a word is in it until another refreshes after its lease.
+    """
+    reports = await store.call_async(lambda client: client.hgetall(KEYS[1]))
+    texts = {_text(name): _text(report) for name, report in reports.items()}
+    return {
+        name: Demand(*map(int, report.split())) for name, report in texts.items() if name != "#"
+    }
+
+
+def _text(word: bytes | str) -> str:
+    return word.decode() if isinstance(word, bytes) else word
+
+
 class SlotLease:
     """Holds `share` slots for this process: as many as it wants and the fleet can spare.
 

@@ -72,9 +72,9 @@ class Readiness:
 class Health:
     """ASGI middleware that answers the probes and passes everything else on."""
 
-    def __init__(self, app: Asgi, readiness: Readiness | None = None) -> None:
+    def __init__(self, app: Asgi, readiness: Readiness) -> None:
         self.app = app
-        self.readiness = readiness or Readiness(CHECKS, needed=frozenset({"database"}))
+        self.readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else None
@@ -136,3 +136,4 @@ async def _ping(url: str) -> None:
 
 
 CHECKS: dict[str, Check] = {"database": _database, "redis": _redis, "broker": _broker}
+NEEDED = frozenset({"database"})

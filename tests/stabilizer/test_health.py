@@ -108,7 +108,9 @@ async def test_a_stale_report_is_made_again(monkeypatch):
 
 
 async def test_the_real_database_redis_and_broker_are_looked_at(transactional_db):
-    status, body = await probe("/readyz", Health(passed_on))
+    status, body = await probe(
+        "/readyz", Health(passed_on, Readiness(health.CHECKS, needed=health.NEEDED))
+    )
     report = json.loads(body)
     assert (status, report["status"]) == (200, "ready"), report
     assert set(report["checks"]) == {"database", "redis", "broker"}

@@ -1,0 +1,93 @@
+"""`GET /metrics` for Prometheus, answered before the gate and to this host alone.
+
+What is fleet-wide is read from Redis while it is scraped: any process gives the same answer, and no
+counter is lost with a process. Names and units follow Prometheus' conventions.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from django.conf import settings
+
+from ratelimit import store as stores
+from ratelimit.leases import Demand, fleet
+from ratelimit.store import Store, StoreAway
+from stabilizer.health import Asgi, Readiness
+from stabilizer.serving import Receive, Scope, Send
+
+PATH = "/metrics"
+LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+
+
+class Gauge(NamedTuple):
+    """A metric: its values by their label, `""` where there is none."""
+
+    name: str
+    help: str
+    label: str
+    values: dict[str, float]
+
+
+class Metrics:
+    """ASGI middleware that answers /metrics to its own host and passes everything else on.
+
+    A proxy on this host speaks for others, so a request that came through one is passed on too.
+    """
+
+    def __init__(self, app: Asgi, readiness: Readiness, store: Store | None = None) -> None:
+        self.app = app
+        self._readiness = readiness
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != PATH or not _from_here(scope):
+            await self.app(scope, receive, send)
+            return
+        body = render(await self._gauges()).encode()
+        headers = [
+            (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _gauges(self) -> list[Gauge]:
+        report = await self._readiness.report()
+        up = {name: float(check["ok"]) for name, check in report["checks"].items()}
+        gauges = [Gauge("stabilizer_up", "1 while the dependency answers.", "dependency", up)]
+        try:
+            demands = await fleet(self._store or stores.shared())
+        except StoreAway:
+            return gauges
+        return gauges + slots(demands)
+
+
+def slots(demands: dict[str, Demand]) -> list[Gauge]:
+    """The slots of the fleet, by the processes that lease them."""
+    held = {process: float(demand.has) for process, demand in demands.items()}
+    wanted = {process: float(demand.wants) for process, demand in demands.items()}
+    cap, alive = {"": float(settings.GATE_SLOTS)}, {"": float(len(demands))}
+    return [
+        Gauge("stabilizer_slots_limit", "Requests past the gate at once, fleet-wide.", "", cap),
+        Gauge("stabilizer_slots_held", "Slots leased to a process.", "process", held),
+        Gauge("stabilizer_slots_wanted", "Slots a process could use now.", "process", wanted),
+        Gauge("stabilizer_processes", "Processes that hold a lease.", "", alive),
+    ]
+
+
+def render(gauges: Iterable[Gauge]) -> str:
+    """The gauges in Prometheus' text format 0.0.4."""
+    lines: list[str] = []
+    for gauge in gauges:
+        lines += [f"# HELP {gauge.name} {gauge.help}", f"# TYPE {gauge.name} gauge"]
+        for label, value in gauge.values.items():
+            labels = f'{{{gauge.label}="{label}"}}' if gauge.label else ""
+            lines.append(f"{gauge.name}{labels} {value:g}")
+    return "\n".join(lines) + "\n"
+
+
+def _from_here(scope: Scope) -> bool:
+    peer = (scope.get("client") or ("", 0))[0]
+    forwarded = any(name == b"x-forwarded-for" for name, _ in scope["headers"])
+    return peer in LOOPBACK and not forwarded

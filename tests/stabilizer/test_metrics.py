@@ -1,0 +1,90 @@
+"""What Prometheus scrapes: the fleet's slots and what answers, for this host alone."""
+
+import pytest
+from asgiref.testing import ApplicationCommunicator
+
+from ratelimit.leases import SlotLease
+from ratelimit.store import Store
+from stabilizer.health import Readiness
+from stabilizer.metrics import Gauge, Metrics, render
+
+pytestmark = pytest.mark.usefixtures("redis_client")
+
+
+async def passed_on(scope, receive, send):
+    await send({"type": "http.response.start", "status": 418, "headers": []})
+    await send({"type": "http.response.body", "body": b"passed on"})
+
+
+async def fine() -> None:
+    pass
+
+
+async def refused() -> None:
+    raise ConnectionRefusedError
+
+
+async def scrape(store: Store, *, peer="127.0.0.1", path="/metrics", headers=()):
+    readiness = Readiness({"database": fine, "redis": refused}, needed=frozenset())
+    scope = {"type": "http", "path": path, "headers": list(headers), "client": (peer, 1)}
+    asked = ApplicationCommunicator(Metrics(passed_on, readiness, store), scope)
+    await asked.send_input({"type": "http.request"})
+    start, body = [await asked.receive_output(5) for _ in range(2)]
+    return start["status"], body["body"].decode()
+
+
+@pytest.fixture
+def store(settings):
+    store = Store(settings.REDIS_URL)
+    yield store
+    store.close()
+
+
+async def test_slots_are_told_by_process(store):
+    leases = [SlotLease(store, 500, lambda: (3, 8, 0), cold_share=3) for _ in range(2)]
+    for lease in leases:
+        await lease.refresh()
+    status, text = await scrape(store)
+    assert status == 200
+    assert "stabilizer_processes 2\n" in text
+    assert "stabilizer_slots_limit 500\n" in text
+    for lease in leases:
+        assert f'stabilizer_slots_held{{process="{lease.process}"}} 3\n' in text
+        assert f'stabilizer_slots_wanted{{process="{lease.process}"}} 8\n' in text
+
+
+async def test_dependencies_are_up_or_not(store):
+    _, text = await scrape(store)
+    assert 'stabilizer_up{dependency="database"} 1\n' in text
+    assert 'stabilizer_up{dependency="redis"} 0\n' in text
+
+
+async def test_without_redis_the_rest_is_told():
+    away = Store("redis://127.0.0.1:1/0")
+    status, text = await scrape(away)
+    away.close()
+    assert status == 200
+    assert "stabilizer_up" in text
+    assert "stabilizer_slots" not in text
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"peer": "192.0.2.1"},
+        {"peer": "127.0.0.1", "headers": [(b"x-forwarded-for", b"127.0.0.1")]},
+        {"path": "/metrics/"},
+    ],
+)
+async def test_others_are_passed_on(store, asked):
+    assert await scrape(store, **asked) == (418, "passed on")
+
+
+def test_a_gauge_is_written_as_prometheus_reads_it():
+    gauge = Gauge("tv_on", "Screens that are on.", "room", {"a": 1, "b": 0.5})
+    assert render([gauge]) == (
+        "# HELP tv_on Screens that are on.\n"
+        "# TYPE tv_on gauge\n"
+        'tv_on{room="a"} 1\n'
+        'tv_on{room="b"} 0.5\n'
+    )
