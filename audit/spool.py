@@ -100,8 +100,7 @@ class Spool:
         return True
 
     def _next_file(self) -> None:
-        self._number += 1
-        path = self.directory / f"{self.producer}.{self._number:06d}{SUFFIX}"
+        path = self._unused_path()
         unlocked = path.with_suffix(UNLOCKED_SUFFIX)
         fd = os.open(unlocked, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -118,6 +117,14 @@ class Spool:
         # file, with its flock, is let go when the last write() that had begun on it is over.
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
+
+    def _unused_path(self) -> Path:
+        # A spool that this process made in the same millisecond has the same producer.
+        while True:
+            self._number += 1
+            path = self.directory / f"{self.producer}.{self._number:06d}{SUFFIX}"
+            if not path.exists():
+                return path
 
     def _tell(self) -> None:
         draft = entry.Draft(

@@ -67,6 +67,14 @@ def test_a_full_file_is_let_go_and_the_next_one_taken(spool_dir, monkeypatch):
     own.close()
 
 
+def test_a_spool_never_takes_the_file_of_one_made_in_the_same_millisecond(spool_dir, monkeypatch):
+    monkeypatch.setattr(spool, "_producer", lambda: "host.boot.1.1")
+    for name in ("first", "second"):
+        spool.shared().append(frames.pack(name))
+        spool.forget()
+    assert [texts(path) for path in spools(spool_dir)] == [["first"], ["second"]]
+
+
 def test_threads_that_write_while_the_file_changes_lose_nothing(spool_dir, monkeypatch):
     monkeypatch.setattr(spool, "FILE_BYTES", 20_000)
     monkeypatch.setattr(spool, "STRIDE_BYTES", 5_000)
