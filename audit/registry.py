@@ -64,6 +64,7 @@ _ALL = (
     Action("keyring.changed", S, WARNING, "keyring changed", "llavero modificado"),
     Action("plan.changed", S, NOTICE, "plan changed", "plan modificado"),
     Action("policy.changed", S, WARNING, "limit policy changed", "política de límites modificada"),
+    Action("network.changed", S, WARNING, "shared network changed", "red compartida modificada"),
     Action("login.staff", S, NOTICE, "staff logged in", "personal inició sesión"),
     Action("login.succeeded", R, INFO, "person logged in", "persona inició sesión"),
     Action("login.failed", R, NOTICE, "login failed", "inicio de sesión fallido"),

@@ -23,7 +23,7 @@ from pairing import limits, user_code
 from pairing.lifetimes import CODE_REMEMBERED_S, CODE_S
 from pairing.models import MOVED, Pairing
 from pairing.refusal import Refusal
-from ratelimit import limiter, store
+from ratelimit import limiter, shared_networks, store
 from ratelimit.gcra import Charge, Verdict
 from ratelimit.health import Mode
 from ratelimit.network import network
@@ -165,9 +165,10 @@ def _charges(principal: Principal) -> list[Charge]:
     if principal.kind == "key":
         return [Charge(limits.current(f"{limits.WRONG}key"), f"{tag}key:{principal.id}")]
     address = context.current().address
+    of_network = shared_networks.widened(limits.current(f"{limits.WRONG}network"), address)
     return [
         Charge(limits.current(f"{limits.WRONG}person"), f"{tag}person:{_person(principal)}"),
-        Charge(limits.current(f"{limits.WRONG}network"), f"{tag}network:{network(address)}"),
+        Charge(of_network, f"{tag}network:{network(address)}"),
     ]
 
 

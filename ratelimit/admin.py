@@ -4,12 +4,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import transaction
+from django.db.models import Model, QuerySet
 from django.forms import BaseModelForm
 from django.http import HttpRequest
 
 import audit
 from ratelimit import revision
-from ratelimit.models import LimitRow, PolicyRow
+from ratelimit.models import LimitRow, PolicyRow, SharedNetwork
 
 
 class LimitInline(admin.TabularInline):
@@ -56,7 +57,38 @@ class PolicyAdmin(admin.ModelAdmin):
         forms = [form, *(each for formset in formsets for each in formset.forms)]
         changes = {name: values for each in forms for name, values in _changes(each).items()}
         if changes:
-            _publish(request, form.instance, changes)
+            _publish(request, "policy.changed", f"policy:{form.instance.name}", changes)
+
+
+@admin.register(SharedNetwork)
+class SharedNetworkAdmin(admin.ModelAdmin):
+    """The networks that count as many. They hold for every tenant, so superusers change them."""
+
+    list_display = ("network", "stands_for", "note")
+    search_fields = ("network", "note")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if changes := _changes(form):
+            _publish(request, "network.changed", f"network:{obj}", changes)
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        with transaction.atomic():
+            super().delete_model(request, obj)
+            _publish(request, "network.changed", f"network:{obj}", {"deleted": [str(obj), None]})
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for network in queryset:
+            self.delete_model(request, network)
 
 
 def _changes(form: BaseModelForm) -> dict[str, list[Any]]:
@@ -68,12 +100,11 @@ def _changes(form: BaseModelForm) -> dict[str, list[Any]]:
     }
 
 
-def _publish(request: HttpRequest, policy: PolicyRow, changes: dict[str, list[Any]]) -> None:
+def _publish(
+    request: HttpRequest, action: str, subject: str, changes: dict[str, list[Any]]
+) -> None:
     with transaction.atomic():
         audit.record_with_change(
-            "policy.changed",
-            subject=f"policy:{policy.name}",
-            actor=f"person:{request.user.pk}",
-            detail=changes,
+            action, subject=subject, actor=f"person:{request.user.pk}", detail=changes
         )
         revision.bump()

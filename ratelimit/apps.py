@@ -7,6 +7,7 @@ class RatelimitConfig(AppConfig):
     verbose_name = "limits"
 
     def ready(self) -> None:
-        from ratelimit import revision
+        from ratelimit import revision, shared_networks
 
         post_migrate.connect(revision.ensure_row, sender=self)
+        revision.on_change(shared_networks.reload)

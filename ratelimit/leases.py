@@ -89,6 +89,7 @@ class SlotLease:
         self._refresh_s = lease_s / REFRESHES
         self._clock = clock
         self._renewed_at = clock()
+        self._alarmed = False
         self._wake: Callable[[], object] = lambda: None
         self._task: asyncio.Task[None] | None = None
 
@@ -128,7 +129,7 @@ class SlotLease:
         try:
             answer = await self._store.run_async(LEASE, KEYS, self._words(report))
         except StoreAway:
-            return self._refresh_s
+            return self._missed()
         return self._settle(report, answer)
 
     def refresh_now(self) -> float:
@@ -137,7 +138,7 @@ class SlotLease:
         try:
             answer = self._store.run(LEASE, KEYS, self._words(report))
         except StoreAway:
-            return self._refresh_s
+            return self._missed()
         return self._settle(report, answer)
 
     def hold_now(self, stopped: threading.Event) -> None:
@@ -175,7 +176,23 @@ class SlotLease:
     def _words(self, report: Demand) -> list[str | int]:
         return [self.process, *report, self._cap, round(self._lease_s * 1000)]
 
+    def _missed(self) -> float:
+        """Not renewed. Once the lease has lapsed, others may be given the same slots anew."""
+        if self.renewed_s >= self._lease_s and self.share and not self._alarmed:
+            self._alarmed = True
+            logger.error(
+                "%s is cut off and keeps its %d slots; if it is cut off alone, the fleet may pass "
+                "its %d by them",
+                self.process,
+                self.share,
+                self._cap,
+            )
+        return self._refresh_s
+
     def _settle(self, report: Demand, answer: list[int]) -> float:
+        if self._alarmed:
+            self._alarmed = False
+            logger.warning("%s has its lease again after %.0f s", self.process, self.renewed_s)
         share, self.processes, self.recovering_s = answer[0], answer[1], answer[2] / 1000
         self._store.processes = max(1, self.processes)
         self._renewed_at = self._clock()

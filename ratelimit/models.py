@@ -1,7 +1,9 @@
 """The limits that admins edit, and the number that tells every process to read them again."""
 
+from ipaddress import ip_network
 from typing import ClassVar
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 
@@ -70,3 +72,29 @@ class LimitRow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} per {self.window_s} s"
+
+
+class SharedNetwork(models.Model):
+    """A network whose addresses stand for many homes each, such as a carrier's NAT."""
+
+    network = models.CharField(max_length=43, unique=True, help_text="CIDR, such as 100.64.0.0/10")
+    stands_for = models.PositiveIntegerField(
+        "stands for",
+        default=100,
+        validators=[MinValueValidator(2)],
+        help_text="networks that each of its /24 (IPv6: /64) counts as where a network is limited",
+    )
+    note = models.CharField(max_length=200, blank=True, help_text="whose it is, and who asked")
+
+    class Meta:
+        ordering: ClassVar = ["network"]
+
+    def __str__(self) -> str:
+        return self.network
+
+    def clean(self) -> None:
+        """In its one spelling, so that no network is listed twice."""
+        try:
+            self.network = str(ip_network(self.network.strip()))
+        except ValueError as error:
+            raise ValidationError({"network": str(error)}) from error

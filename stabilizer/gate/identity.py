@@ -16,6 +16,7 @@ from accounts.principal import Principal
 from accounts.snapshot import PlanEntry
 from pairing import device_code
 from pairing.device_code import DeviceCode
+from ratelimit import shared_networks
 from ratelimit.gcra import SECOND_US, Charge, Limit
 from ratelimit.network import network
 from stabilizer.gate.headers import Headers
@@ -115,7 +116,10 @@ def charges(policy: Policy, caller: Caller) -> list[Charge]:
         account = rule.account(caller)
         if None not in account:
             key = f"rl:{{{caller.tenant}}}:{rule.counter}:{_digest(' '.join(account))}"
-            found.append(Charge(rule.limit, key))
+            limit = rule.limit
+            if rule.of_network:
+                limit = shared_networks.widened(limit, caller.address)
+            found.append(Charge(limit, key))
     if caller.principal is not None and caller.principal.kind == "key":
         prefix = f"rl:{{{caller.tenant}}}:plan."
         found += [Charge(limit, prefix + limit.name) for limit in _plan(caller.principal.plan)]

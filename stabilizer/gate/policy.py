@@ -38,8 +38,12 @@ class Rule:
     #: What a caller is counted as under this rule, with None for what it lacks.
     account: Callable[[Any], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
 
+    #: Counts all who come from one network: more where many people share it.
+    of_network: bool = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "account", attrgetter("tenant", *self.by))
+        object.__setattr__(self, "of_network", self.by == ("network",))
 
 
 @dataclass(frozen=True, slots=True)

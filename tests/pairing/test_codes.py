@@ -1,5 +1,7 @@
 """What guessing costs, whom it costs, and when absence in the store is proof."""
 
+from ipaddress import ip_network
+
 import pytest
 import redis
 
@@ -7,7 +9,7 @@ import audit
 from accounts.models import Scope, Tenant, User
 from audit.thinning import Thinning
 from pairing import codes, limits
-from ratelimit import revision, store
+from ratelimit import revision, shared_networks, store
 from ratelimit.health import Mode
 from ratelimit.models import LimitRow, PolicyRow
 from tests.pairing.conftest import Device, Operator, browser, key_of, subscribe
@@ -110,6 +112,17 @@ def test_a_network_may_be_wrong_thirty_times_whoever_types(
     assert answers == [404] * 30 + [429] * 5
     elsewhere = someone(tenant, "far", "203.0.113.1")
     assert elsewhere.associate(user_code=WRONG).status_code == 404
+
+
+def test_a_network_that_many_share_may_be_wrong_as_often_as_those_it_stands_for(
+    operator: Operator, tenant: Tenant, proven, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shared_networks, "_listed", ((ip_network("198.51.100.0/24"), 2),))
+    shared_networks.stands_for.cache_clear()
+    people = [someone(tenant, f"p{number}", f"198.51.100.{number}") for number in range(13)]
+    answers = [person.associate(user_code=WRONG).status_code for person in people for _ in range(5)]
+    assert answers == [404] * 60 + [429] * 5
+    shared_networks.stands_for.cache_clear()
 
 
 def test_ipv4_addresses_written_as_ipv6_are_networks_of_their_own(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -12,7 +13,7 @@ from accounts.models import User
 from audit import outbox
 from audit.models import Event, Outbox
 from ratelimit import revision
-from ratelimit.models import LimitRow, PolicyRow
+from ratelimit.models import LimitRow, PolicyRow, SharedNetwork
 
 
 @pytest.fixture
@@ -100,3 +101,49 @@ def test_the_list_of_policies_needs_as_many_queries_for_many_as_for_one(
         another = PolicyRow.objects.create(name=f"test.{number}")
         LimitRow.objects.create(policy=another, name="udid", quantity=1, window_s=1)
     assert queries() == few
+
+
+def list_network(admin: Client, **values: Any) -> int:
+    url = reverse("admin:ratelimit_sharednetwork_add")
+    return admin.post(url, {"network": "100.64.0.0/10", "stands_for": 200, **values}).status_code
+
+
+def test_a_network_is_listed_recorded_and_announced(admin: Client) -> None:
+    before = revision.current()
+    Outbox.objects.all().delete()
+    assert list_network(admin, note="CGNAT of a carrier") == 302
+    assert revision.current() == before + 1
+    outbox.move()
+    event = Event.objects.get(action="network.changed")
+    assert event.subject == "network:100.64.0.0/10"
+    assert event.detail["stands_for"] == [None, 200]
+
+
+@pytest.mark.parametrize("network", ["100.64.0.1/10", "carrier", "100.64.0.0/33", ""])
+def test_what_is_no_network_is_not_listed(admin: Client, network: str) -> None:
+    assert list_network(admin, network=network) == 200
+    assert not SharedNetwork.objects.exists()
+
+
+def test_a_network_is_listed_once_however_it_is_spelled(admin: Client) -> None:
+    assert list_network(admin, network="2001:DB8:0::/48") == 302
+    assert list_network(admin, network="2001:db8::/48") == 200
+    assert SharedNetwork.objects.get().network == "2001:db8::/48"
+
+
+def test_a_network_taken_off_the_list_is_recorded_and_announced(admin: Client) -> None:
+    network = SharedNetwork.objects.create(network="100.64.0.0/10")
+    before = revision.current()
+    url = reverse("admin:ratelimit_sharednetwork_changelist")
+    data = {"action": "delete_selected", "_selected_action": network.pk, "post": "yes"}
+    assert admin.post(url, data).status_code == 302
+    assert not SharedNetwork.objects.exists()
+    assert revision.current() == before + 1
+
+
+def test_staff_who_are_no_superusers_list_no_networks(client: Client, db: None) -> None:
+    staff = User.objects.create_user("clerk", is_staff=True)
+    staff.user_permissions.set(Permission.objects.filter(codename__endswith="sharednetwork"))
+    client.force_login(staff)
+    assert list_network(client) == 403
+    assert client.get(reverse("admin:ratelimit_sharednetwork_changelist")).status_code == 200

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import redis
 
 from ratelimit.leases import KEYS, SlotLease
@@ -123,6 +124,29 @@ async def test_without_redis_the_share_stays_and_never_grows(
     for _ in range(5):
         await lease.refresh()
     assert (lease.share, lease.renewed_s) == (100, 60)
+
+
+async def test_a_process_cut_off_longer_than_its_lease_says_so_once_and_when_it_is_back(
+    far_store: Store, proxy: Proxy, hand: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[str]:
+        return [line.getMessage() for line in caplog.records if line.name == "ratelimit.leases"]
+
+    lease = SlotLease(far_store, 500, Demand(100), lease_s=LEASE_S, clock=hand)
+    for _ in range(6):
+        await asyncio.sleep(await lease.refresh())
+    proxy.refuse()
+    await lease.refresh()
+    assert said() == []
+    hand.advance(LEASE_S)
+    for _ in range(3):
+        await lease.refresh()
+    (alarm,) = said()
+    assert "is cut off and keeps its 100 slots" in alarm
+    proxy.heal()
+    await eventually(lambda: far_store.health.asks)
+    await lease.refresh()
+    assert "has its lease again" in said()[-1]
 
 
 async def test_a_process_that_never_reached_redis_has_only_its_cold_share(

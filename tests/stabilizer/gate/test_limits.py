@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from ipaddress import ip_network
 from urllib.parse import urlencode
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import audit
 from pairing import device_code
 from pairing.oauth import DEVICE_GRANT
+from ratelimit import shared_networks
 from ratelimit.gcra import Limit
 from ratelimit.models import LimitRow
 from stabilizer.gate.policy import DEFAULTS, Policy, Rule, ensure_rows
@@ -153,6 +155,19 @@ async def test_a_full_network_still_serves_devices_that_have_paired_before(
     assert replies[-1].problem["violated-policies"] == ["network"]
     bearer = {"authorization": f"Bearer {token}"}
     assert (await create(door, udid="B" * 16, headers=bearer)).status == 200
+
+
+async def test_a_network_that_many_share_may_do_more_and_its_devices_no_more(
+    door, known, monkeypatch
+):
+    monkeypatch.setattr(shared_networks, "_listed", ((ip_network("203.0.113.0/24"), 10),))
+    shared_networks.stands_for.cache_clear()
+    reply = await create(door, udid="A" * 16, peer="203.0.113.9")
+    assert '"network";q=1200;w=60' in reply["ratelimit-policy"]
+    assert '"udid";q=5;w=300' in reply["ratelimit-policy"]
+    reply = await create(door, udid="B" * 16, peer="198.51.100.9")
+    assert '"network";q=120;w=60' in reply["ratelimit-policy"]
+    shared_networks.stands_for.cache_clear()
 
 
 async def test_the_proof_of_an_earlier_pairing_is_itself_limited(door, known, token):
