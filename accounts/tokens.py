@@ -98,7 +98,7 @@ def start_family(
         client_id=client_id,
         scopes=sorted(scopes),
     )
-    statements.insert(family)
+    statements.insert(family, postponed=True)
     return family
 
 
@@ -109,9 +109,8 @@ def issue(family: TokenFamily, scopes: Collection[str] | None = None) -> Tokens:
         family.save(update_fields=["scopes"])
     text = REFRESH_SCHEME + secrets.token_urlsafe(32)
     now = clock.now()
-    statements.insert(
-        RefreshToken(family=family, digest=digest(text), expires_at=now + REFRESH_TOKEN_LIFE)
-    )
+    token = RefreshToken(family=family, digest=digest(text), expires_at=now + REFRESH_TOKEN_LIFE)
+    statements.insert(token, postponed=True)
     return Tokens(
         access_token=_sign(family, now),
         refresh_token=text,

@@ -13,10 +13,10 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 import audit
 from accounts import principal, snapshot
+from accounts.api import ApiView
 from accounts.keyring import mac
 from accounts.models import User
 
@@ -39,7 +39,7 @@ class MeSerializer(serializers.Serializer[Any]):
     quotas = QuotaSerializer(many=True)
 
 
-class MeView(APIView):
+class MeView(ApiView):
     """Who the caller is to us. No query for keys and tokens."""
 
     @extend_schema(responses=MeSerializer, tags=["accounts"])

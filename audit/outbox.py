@@ -19,9 +19,10 @@ def require_transaction() -> None:
 
 
 def put(draft: entry.Draft) -> None:
-    """Add the record to the transaction at work: one INSERT."""
+    """Add the record to the transaction at work: one INSERT, without a round trip of its own."""
     entry_id, text = entry.encode(draft)
-    statements.insert(Outbox(id=entry_id, producer=spool.shared().producer, entry=text))
+    row = Outbox(id=entry_id, producer=spool.shared().producer, entry=text)
+    statements.insert(row, postponed=True)
 
 
 def move() -> int:

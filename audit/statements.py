@@ -7,21 +7,24 @@ they are elsewhere.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, cast
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 
 
-def insert(row: models.Model) -> None:
+def insert(row: models.Model, *, postponed: bool = False) -> None:
     """INSERT `row` as `save(force_insert=True)` does, without signals.
 
-    A key that the database generates is not read back.
+    A key that the database generates is not read back. `postponed`, where the engine can, sends it
+    with the next statement of the transaction, or with its COMMIT: an error is raised there.
     """
     engine = connections[DEFAULT_DB_ALIAS]
     fields = _stored(type(row), row.pk is None)
     values = [field.get_db_prep_save(field.pre_save(row, add=True), engine) for field in fields]
-    with engine.cursor() as cursor:
+    later = getattr(engine, "postponed", nullcontext) if postponed else nullcontext
+    with engine.cursor() as cursor, later():
         cursor.execute(_insert(type(row), row.pk is None, engine.vendor), values)
     row._state.adding = False
     row._state.db = DEFAULT_DB_ALIAS

@@ -16,9 +16,9 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import snapshot, tokens
+from accounts.api import ApiView
 from accounts.snapshot import ClientEntry
 from accounts.strict import BodyTooLarge, StrictFormParser
 from audit import clock
@@ -115,7 +115,7 @@ class ErrorAnswer(serializers.Serializer[Any]):
 ERROR = {(status, "application/json"): ErrorAnswer for status in (400, 401, 503)}
 
 
-class OAuthView(APIView):
+class OAuthView(ApiView):
     """A form in, OAuth's JSON out, whatever is wrong with the form."""
 
     authentication_classes = ()
@@ -194,7 +194,7 @@ class RevocationView(OAuthView):
         return _unavailable(refused(refusal)) if refusal else told({})
 
 
-class MetadataView(APIView):
+class MetadataView(ApiView):
     authentication_classes = ()
     permission_classes = ()
 

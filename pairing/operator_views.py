@@ -6,8 +6,8 @@ from django.http import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
+from accounts.api import ApiView
 from accounts.models import Scope
 from accounts.permissions import needs
 from accounts.strict import StrictSerializer
@@ -47,7 +47,7 @@ def _query(request: Request, kind: type[StrictSerializer]) -> dict[str, Any]:
     return dict(serializer.validated_data)
 
 
-class DeviceRenameView(APIView):
+class DeviceRenameView(ApiView):
     permission_classes = (needs(Scope.DEVICES_WRITE),)
 
     @extend_schema(
@@ -66,7 +66,7 @@ class DeviceRenameView(APIView):
         return told(serializers.DeviceSerializer(outcome).data)
 
 
-class DeviceRevokeView(APIView):
+class DeviceRevokeView(ApiView):
     permission_classes = (needs(Scope.DEVICES_WRITE),)
 
     @extend_schema(
@@ -85,7 +85,7 @@ class DeviceRevokeView(APIView):
         return told({"udid": udid, "status": State.REVOKED.value})
 
 
-class SubscriberRevokeView(APIView):
+class SubscriberRevokeView(ApiView):
     permission_classes = (needs(Scope.DEVICES_WRITE),)
 
     @extend_schema(
@@ -120,7 +120,7 @@ class SubscribersView(GenericAPIView[Any]):
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 
-class SubscriberView(APIView):
+class SubscriberView(ApiView):
     permission_classes = (needs(Scope.SUBSCRIBERS_READ, write=Scope.SUBSCRIBERS_WRITE),)
 
     @extend_schema(

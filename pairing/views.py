@@ -10,9 +10,9 @@ from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts import principal, snapshot
+from accounts.api import ApiView
 from accounts.principal import Principal
 from accounts.strict import StrictSerializer
 from audit import clock
@@ -69,7 +69,7 @@ class NothingSerializer(StrictSerializer):
     """The body of a call that takes none: empty, or an empty object."""
 
 
-class CreateView(APIView):
+class CreateView(ApiView):
     """Where every device begins. Anybody may; what it gains is a code to be approved."""
 
     authentication_classes = ()
@@ -123,7 +123,7 @@ def _retry(request: Request, tenant_id: int) -> idempotency.Retry | None:
     return idempotency.Retry(tenant_id, key, (network(told.get("REMOTE_ADDR", "")), fingerprint))
 
 
-class DeviceView(APIView):
+class DeviceView(ApiView):
     """A call of a device about its own pairing. Its device_code alone says which, and whose."""
 
     authentication_classes = ()
@@ -238,7 +238,7 @@ class AckView(DeviceView):
         return refused(refusal) if refusal else HttpResponse(status=204)
 
 
-class AssociateView(APIView):
+class AssociateView(ApiView):
     @extend_schema(
         request=serializers.ApproveSerializer,
         responses={200: serializers.ApprovedSerializer}
@@ -275,7 +275,7 @@ class AssociateView(APIView):
         return refused(outcome) if isinstance(outcome, Refusal) else told(outcome)
 
 
-class DenyView(APIView):
+class DenyView(ApiView):
     @extend_schema(
         request=serializers.DenySerializer,
         responses={200: serializers.DeniedSerializer}

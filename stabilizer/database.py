@@ -8,6 +8,7 @@ from django.db import connections
 
 #: A persistent connection per serving thread; a broken one is replaced on its first error.
 PERSISTENT: dict[str, Any] = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}
+MARIADB = "stabilizer.mariadb"
 #: For one row's lock; InnoDB's own 50 s would hold a serving thread longer than its client waits.
 LOCK_WAIT_S = 2
 #: For one answer of MariaDB, or for it to take a question.
@@ -46,7 +47,7 @@ def limit_waits() -> None:
     """
     for alias in connections:
         settings = connections.settings[alias]
-        if settings["ENGINE"].endswith("mysql"):
+        if settings["ENGINE"] == MARIADB:
             settings["OPTIONS"] |= {"read_timeout": ANSWER_WAIT_S, "write_timeout": ANSWER_WAIT_S}
 
 
@@ -69,7 +70,7 @@ def _sqlite(path: str) -> dict[str, Any]:
 
 def _mariadb(**place: str) -> dict[str, Any]:
     return {
-        "ENGINE": "django.db.backends.mysql",
+        "ENGINE": MARIADB,
         **place,
         "OPTIONS": {
             "charset": "utf8mb4",

@@ -48,6 +48,7 @@ MIDDLEWARE = [
     "stabilizer.static.StaticFilesMiddleware",
     "audit.context.RequestContextMiddleware",
     "accounts.handlers.UnavailableMiddleware",
+    "accounts.programs.ProgramsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

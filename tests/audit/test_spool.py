@@ -175,13 +175,13 @@ def test_a_forked_child_has_a_spool_of_its_own_and_does_not_hold_its_parents(spo
         process.wait(10)
         parents = [path for path in spools(spool_dir) if f".{process.pid}." in path.name]
         assert len(parents) == 1
-        assert not is_locked(parents[0])
         assert '"parent"' in str(texts(parents[0]))
         for _ in range(1000):
             children = [path for path in spools(spool_dir) if path not in parents]
             if children and texts(children[0]):
                 break
             threading.Event().wait(0.01)
+        assert not is_locked(parents[0])
         assert is_locked(children[0])
         assert '"child"' in str(texts(children[0]))
     finally:

@@ -1,0 +1,208 @@
+"""Transactions on MariaDB: what they keep, and how many round trips they take."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from MySQLdb.connections import Connection
+
+from audit import statements
+from audit.models import Outbox
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def mariadb() -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("SQLite has no round trips.")
+
+
+@pytest.fixture
+def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is sent to the server, in the order in which it goes."""
+    connection.ensure_connection()
+    sent: list[bytes] = []
+    for name in ("query", "commit", "rollback", "autocommit"):
+        monkeypatch.setattr(Connection, name, _told(getattr(Connection, name), name, sent))
+    return sent
+
+
+def _told(act: Callable[..., Any], name: str, sent: list[bytes]) -> Callable[..., Any]:
+    def told(*args: Any) -> Any:
+        sent.append(args[1] if name == "query" else name.upper().encode())
+        return act(*args)
+
+    return told
+
+
+def first_words(sent: list[bytes]) -> list[list[str]]:
+    return [[part.split()[0].decode() for part in each.split(b"; ")] for each in sent]
+
+
+def put(name: str, *, postponed: bool = False) -> None:
+    statements.insert(Outbox(producer=name, entry="{}"), postponed=postponed)
+
+
+def stored() -> list[str]:
+    return sorted(Outbox.objects.values_list("producer", flat=True))
+
+
+@contextmanager
+def seen_by_another() -> Iterator[Any]:
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            yield cursor
+    finally:
+        other.close()
+
+
+def count_elsewhere() -> int:
+    with seen_by_another() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM audit_outbox")
+        return int(cursor.fetchone()[0])
+
+
+def fail_after(*writes: Callable[[], object]) -> None:
+    """A transaction that makes these writes and then raises."""
+    with transaction.atomic():
+        for write in writes:
+            write()
+        raise ZeroDivisionError
+
+
+def put_twice(*, and_then: Callable[[], object] = lambda: None) -> None:
+    """A transaction with one row too many of one key, which is postponed."""
+    row = Outbox(producer="a", entry="{}")
+    with transaction.atomic():
+        put("first")
+        statements.insert(row, postponed=True)
+        statements.insert(row, postponed=True)
+        and_then()
+
+
+def test_begin_travels_with_the_first_statement(round_trips):
+    with transaction.atomic():
+        put("a")
+        put("b")
+    assert first_words(round_trips) == [["BEGIN", "INSERT"], ["INSERT"], ["COMMIT"]]
+    assert stored() == ["a", "b"]
+
+
+def test_postponed_writes_travel_with_the_next_statement_or_with_commit(round_trips):
+    with transaction.atomic():
+        put("a", postponed=True)
+        put("b", postponed=True)
+        assert statements.update(Outbox, {"producer": "a"}, {"entry": "[]"}) == 1
+        put("c", postponed=True)
+    assert first_words(round_trips) == [
+        ["BEGIN", "INSERT", "INSERT", "UPDATE"],
+        ["INSERT", "COMMIT"],
+    ]
+    assert stored() == ["a", "b", "c"]
+
+
+def test_a_transaction_that_says_nothing_costs_nothing(round_trips):
+    with transaction.atomic():
+        pass
+    with pytest.raises(ZeroDivisionError):
+        fail_after()
+    assert round_trips == []
+
+
+def test_a_transaction_whose_only_writes_are_postponed_is_one_round_trip(round_trips):
+    with transaction.atomic():
+        put("a", postponed=True)
+    assert first_words(round_trips) == [["BEGIN", "INSERT", "COMMIT"]]
+    assert count_elsewhere() == 1
+
+
+def test_nobody_sees_a_transaction_before_it_is_committed():
+    with transaction.atomic():
+        put("a")
+        assert count_elsewhere() == 0
+    assert count_elsewhere() == 1
+
+
+def test_an_exception_undoes_what_was_sent_and_what_was_postponed():
+    with pytest.raises(ZeroDivisionError):
+        fail_after(lambda: put("a"), lambda: put("b", postponed=True))
+    put("c")
+    assert stored() == ["c"]
+    assert count_elsewhere() == 1
+
+
+def test_an_inner_block_that_fails_takes_its_own_writes_with_it():
+    with transaction.atomic():
+        put("outer", postponed=True)
+        with pytest.raises(ZeroDivisionError):
+            fail_after(lambda: put("inner"), lambda: put("late", postponed=True))
+        put("after", postponed=True)
+    assert stored() == ["after", "outer"]
+
+
+def test_the_error_of_a_postponed_write_is_raised_by_the_next_statement_and_nothing_is_kept():
+    with pytest.raises(IntegrityError):
+        put_twice(and_then=lambda: put("b"))
+    assert stored() == []
+
+
+def test_the_error_of_a_postponed_write_is_raised_by_commit_and_nothing_is_kept():
+    with pytest.raises(IntegrityError):
+        put_twice()
+    assert stored() == []
+    put("c")
+    assert count_elsewhere() == 1
+
+
+def test_the_row_count_is_that_of_the_statement_and_not_of_what_travelled_with_it():
+    with transaction.atomic():
+        for name in ("a", "b", "c"):
+            put(name, postponed=True)
+        assert statements.update(Outbox, {"producer": "nobody"}, {"entry": "[]"}) == 0
+        assert statements.update(Outbox, {"producer": "b"}, {"entry": "[]"}) == 1
+
+
+def test_a_query_reads_its_own_result_when_writes_travel_with_it():
+    with transaction.atomic():
+        put("a", postponed=True)
+        assert stored() == ["a"]
+
+
+def test_outside_a_transaction_nothing_is_postponed(round_trips):
+    put("a", postponed=True)
+    assert first_words(round_trips) == [["INSERT"]]
+    assert count_elsewhere() == 1
+
+
+def test_many_rows_at_once_come_after_what_was_postponed():
+    with transaction.atomic():
+        put("a", postponed=True)
+        with connection.cursor() as cursor:
+            cursor.executemany("DELETE FROM audit_outbox WHERE producer = %s", [["a"], ["b"]])
+    assert stored() == []
+
+
+def test_transactions_by_hand_begin_anew_after_each_commit():
+    transaction.set_autocommit(False)
+    try:
+        put("a")
+        transaction.commit()
+        put("b")
+        transaction.rollback()
+        put("c")
+    finally:
+        transaction.set_autocommit(True)  # commits, as MariaDB's own does
+    assert stored() == ["a", "c"]
+    assert count_elsewhere() == 2
+
+
+def test_a_new_connection_begins_as_one_without_transaction(round_trips):
+    with transaction.atomic():
+        put("a", postponed=True)
+    connection.close()
+    put("b")
+    assert count_elsewhere() == 2
