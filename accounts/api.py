@@ -20,6 +20,8 @@ class ApiView(APIView):
     renderers and authenticators keep nothing of a request, so one of each serves all.
     """
 
+    format_kwarg = None
+
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         kind = type(self)
         return Request(

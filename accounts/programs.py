@@ -28,7 +28,7 @@ class ProgramsMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         told = request.META
-        if "HTTP_COOKIE" in told or not request.path_info.startswith(PROGRAMS):
+        if told.get("HTTP_COOKIE") or not request.path_info.startswith(PROGRAMS):
             return self.get_response(request)
         request.get_host()  # refuses a host that is not ours, as CommonMiddleware does
         language = _language(told.get("HTTP_ACCEPT_LANGUAGE", ""))

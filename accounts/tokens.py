@@ -162,19 +162,25 @@ def _use(row: RefreshToken) -> bool:
     return bool(unused.update(used_at=clock.now()))
 
 
-def revoke_family(family_id: UUID, *, reason: str = "", actor: str = "") -> bool:
+def revoke_family(
+    family_id: UUID, *, reason: str = "", actor: str = "", tenant: str = ""
+) -> bool:
     """Refuse every token of a family. False when it was revoked already.
 
-    Other processes find it at their next look (`snapshot.follow_revocations`).
+    Other processes find it at their next look (`snapshot.follow_revocations`). Who knows the
+    tenant's slug saves the look for it.
     """
     with transaction.atomic(savepoint=False):
-        won = TokenFamily.objects.filter(pk=family_id, revoked_at=None).update(
-            revoked_at=clock.now()
-        )
+        unrevoked = {"id": family_id, "revoked_at": None}
+        won = statements.update(TokenFamily, unrevoked, {"revoked_at": clock.now()})
         if won:
-            family = _BY_ID.rows(family_id)[0]
-            about = _about(family) | {"actor": actor, "detail": {"reason": reason}}
-            audit.record_with_change("token.revoked", **about)
+            audit.record_with_change(
+                "token.revoked",
+                subject=f"family:{family_id}",
+                tenant=tenant or _BY_ID.rows(family_id)[0].tenant.slug,
+                actor=actor,
+                detail={"reason": reason},
+            )
     return bool(won)
 
 

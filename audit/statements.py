@@ -41,18 +41,20 @@ def insert(row: models.Model, *, postponed: bool = False) -> None:
 
 
 def update(model: type[models.Model], where: Mapping[str, Any], to: Mapping[str, Any]) -> int:
-    """UPDATE the rows whose columns equal `where`; how many there were, changed or not.
+    """UPDATE the rows whose columns are as in `where`; how many there were, changed or not.
 
-    No value of `where` may be None: nothing equals NULL.
+    None in `where` stands for NULL.
     """
     engine = connections[DEFAULT_DB_ALIAS]
+    same = {name: value for name, value in where.items() if value is not None}
+    empty = tuple(name for name, value in where.items() if value is None)
     values = [
         _bound(_field(model, name), value, engine)
-        for part in (to, where)
+        for part in (to, same)
         for name, value in part.items()
     ]
     with engine.cursor() as cursor:
-        cursor.execute(_update(model, tuple(where), tuple(to), engine.vendor), values)
+        cursor.execute(_update(model, tuple(same), empty, tuple(to), engine.vendor), values)
         return int(cursor.rowcount)
 
 
@@ -84,13 +86,20 @@ def _insert(model: type[models.Model], generated: bool, vendor: str) -> str:
 
 @lru_cache(maxsize=256)
 def _update(
-    model: type[models.Model], where: tuple[str, ...], to: tuple[str, ...], vendor: str
+    model: type[models.Model],
+    same: tuple[str, ...],
+    empty: tuple[str, ...],
+    to: tuple[str, ...],
+    vendor: str,
 ) -> str:
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
 
-    def equals(name: str) -> str:
-        return f"{quote(str(_field(model, name).column))} = %s"
+    def said(name: str, what: str) -> str:
+        return f"{quote(str(_field(model, name).column))} {what}"
 
-    changes, conditions = ", ".join(map(equals, to)), " AND ".join(map(equals, where))
+    changes = ", ".join(said(name, "= %s") for name in to)
+    conditions = " AND ".join(
+        [said(name, "= %s") for name in same] + [said(name, "IS NULL") for name in empty]
+    )
     table = quote(model._meta.db_table)
     return f"UPDATE {table} SET {changes} WHERE {conditions}"  # noqa: S608  our names

@@ -270,7 +270,10 @@ def end_all(pairings: Sequence[Pairing], to: State, *, actor: str, reason: str =
     if ended:
         for pairing in pairings:
             if pairing.token_family is not None:
-                tokens.revoke_family(pairing.token_family, reason=reason, actor=actor)
+                tenant = tenant_slug(pairing.tenant_id)
+                tokens.revoke_family(
+                    pairing.token_family, reason=reason, actor=actor, tenant=tenant
+                )
     return ended
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, cast
 
 from django.http import HttpResponse, HttpResponseBase
+from django.utils.translation import get_language
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -51,12 +52,15 @@ BY_DEVICE_CODE = cast(list[str], [{"device_code": []}])
 
 def body(request: Request, kind: type[StrictSerializer]) -> dict[str, Any]:
     """The body as `kind` reads it; raises what becomes a 400."""
-    return dict(_reader(kind).run_validation(request.data))
+    return dict(_reader(kind, get_language()).run_validation(request.data))
 
 
 @cache
-def _reader(kind: type[StrictSerializer]) -> StrictSerializer:
-    """One for all requests: making it costs more than using it, and it keeps nothing."""
+def _reader(kind: type[StrictSerializer], language: str | None) -> StrictSerializer:
+    """One for all requests: making it costs more than using it.
+
+    It keeps nothing but its messages, in the language in which each was first told.
+    """
     return kind()
 
 

@@ -37,7 +37,9 @@ def test_the_layers_are_the_apps_in_the_order_of_the_house() -> None:
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    files = [file for app in (*FIRST_PARTY, "dev", "tests") for file in (ROOT / app).rglob("*.py")]
+    files = {file for app in (*FIRST_PARTY, "dev", "tests") for file in (ROOT / app).rglob("*.py")}
+    # Django looks for a database engine under this name.
+    files.remove(ROOT / "stabilizer" / "mariadb" / "base.py")
 
     assert [file for file in files if {file.stem, file.parent.name} & NAMELESS] == []
 

@@ -128,6 +128,7 @@ def test_the_code_can_be_reached_and_answered_with_the_keyboard_alone(chromium: 
     device = new_device()
     page = chromium.new_page(locale="en")
     sign_in(page, site)
+    expect(page.get_by_label("Code", exact=True)).to_be_focused()
     page.keyboard.type(device["user_code"])
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Deny")).to_be_visible()
