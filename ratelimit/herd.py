@@ -1,12 +1,13 @@
 """When those who were sent away shall return: as a ramp, not as a second wave.
 
-Each gets a second of its own to return in, the first that has room. A second has as much room as we
-have served per second lately, so those who obey find a slot.
+Each gets a second of its own to return in, the first that has room. A second has as much room for
+requests of a kind as we have served of that kind per second lately, so those who obey find a slot:
+whoever was let in brings requests of other kinds with it, and they take their part.
 """
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 #: The drain rate is measured over this many seconds, the running one not counted.
@@ -15,6 +16,8 @@ MEASURED_S = 5
 FIRST_RATE = 50.0
 #: Of the drain rate, what is promised to those who return; the rest is for newcomers.
 PROMISED = 0.8
+#: Of the drain rate of all kinds, what a kind is promised at least, if none was served lately.
+LEAST_SHARE = 0.1
 #: Nobody is sent away for longer; when all seconds are full, those with the fewest take more.
 LONGEST_S = 60
 
@@ -25,42 +28,54 @@ class Herd:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._served: Counter[int] = Counter()
-        self._returning: Counter[int] = Counter()
-        self._first_served: int | None = None
+        self._all = Drain()
+        self._drains: defaultdict[str, Drain] = defaultdict(Drain)
+        self._returning: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
-    def served(self, requests: int = 1) -> None:
-        """Tells that requests were finished: what the drain rate is made of."""
-        second = int(self._clock())
+    def served(self, kind: str = "", requests: int = 1) -> None:
+        """Tells that requests of a kind were finished: what its drain rate is made of."""
+        now = int(self._clock())
         with self._lock:
-            if self._first_served is None:
-                self._first_served = second
-            self._served[second] += requests
+            self._all.count(now, requests)
+            self._drains[kind].count(now, requests)
 
-    def retry_after(self) -> int:
+    def retry_after(self, kind: str = "") -> int:
         """The seconds after which this client shall return; at least 1."""
         now = int(self._clock())
         with self._lock:
-            self._forget_before(now)
-            room = max(1, int(self._rate(now) * PROMISED))
+            rate = max(self._drains[kind].rate(now), self._all.rate(now) * LEAST_SHARE)
+            room = max(1, int(rate * PROMISED))
+            returning = self._returning[kind]
+            for past in [second for second in returning if second <= now]:
+                del returning[past]
             ahead = range(now + 1, now + 1 + LONGEST_S)
-            second = next((each for each in ahead if self._returning[each] < room), None)
+            second = next((each for each in ahead if returning[each] < room), None)
             if second is None:
-                second = min(ahead, key=self._returning.__getitem__)
-            self._returning[second] += 1
+                second = min(ahead, key=returning.__getitem__)
+            returning[second] += 1
             return second - now
 
-    def _rate(self, now: int) -> float:
-        """Requests served per second, lately."""
-        if self._first_served is None:
-            return FIRST_RATE
-        measured = min(MEASURED_S, now - self._first_served)
-        if measured < 1:
-            return max(FIRST_RATE, self._served[now])
-        return sum(self._served[now - age] for age in range(1, measured + 1)) / measured
 
-    def _forget_before(self, now: int) -> None:
-        for second in [each for each in self._returning if each <= now]:
-            del self._returning[second]
-        for second in [each for each in self._served if each < now - MEASURED_S]:
-            del self._served[second]
+class Drain:
+    """How many requests were finished in each of the last seconds."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._first: int | None = None
+
+    def count(self, now: int, requests: int) -> None:
+        if self._first is None:
+            self._first = now
+        self._counts[now] += requests
+        if len(self._counts) > MEASURED_S + 1:
+            for past in [second for second in self._counts if second < now - MEASURED_S]:
+                del self._counts[past]
+
+    def rate(self, now: int) -> float:
+        """Requests per second, lately."""
+        if self._first is None:
+            return FIRST_RATE
+        measured = min(MEASURED_S, now - self._first)
+        if measured < 1:
+            return max(FIRST_RATE, self._counts[now])
+        return sum(self._counts[now - age] for age in range(1, measured + 1)) / measured

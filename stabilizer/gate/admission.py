@@ -86,7 +86,7 @@ class Gate:
             await self.app(scope, receive, answering)
         finally:
             control.slots.leave(ticket)
-            control.herd.served()
+            control.herd.served(arrival.policy.name)
             if refunds := control.refundable(arrival, charges, answering.status):
                 await control.limiter.refund(refunds)
 

@@ -54,7 +54,7 @@ class GateMiddleware:
             limiter.refund_now(charges)
             return _response(arrival, self.control.overloaded(arrival, caller))
         request.META[ADMISSION] = arrival.admission(caller, verdict.quotas)
-        response = self._served(request, ticket)
+        response = self._served(request, ticket, arrival.policy.name)
         limiter.refund_now(self.control.refundable(arrival, charges, response.status_code))
         for name, value in answers.added(arrival.request_id, verdict):
             response[name.decode()] = value.decode()
@@ -85,7 +85,7 @@ class GateMiddleware:
             control.slots.drop(ticket)
             return ticket.state is State.GRANTED
 
-    def _served(self, request: HttpRequest, ticket: Ticket) -> HttpResponseBase:
+    def _served(self, request: HttpRequest, ticket: Ticket, kind: str) -> HttpResponseBase:
         response = None
         try:
             response = self.get_response(request)
@@ -93,15 +93,15 @@ class GateMiddleware:
             if response is not None and response.streaming:
                 # The thread goes on with the stream, and so does its slot.
                 closers: list[Callable[[], object]] = vars(response)["_resource_closers"]
-                closers.append(lambda: self._end(ticket))
+                closers.append(lambda: self._end(ticket, kind))
             else:
-                self._end(ticket)
+                self._end(ticket, kind)
         return response
 
-    def _end(self, ticket: Ticket) -> None:
+    def _end(self, ticket: Ticket, kind: str) -> None:
         with self.control.lock:
             self.control.slots.leave(ticket)
-        self.control.herd.served()
+        self.control.herd.served(kind)
 
 
 def _headers(meta: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:

@@ -6,7 +6,7 @@ from tests.ratelimit.conftest import HandClock
 
 def serve(herd: Herd, hand: HandClock, per_second: int, seconds: int) -> None:
     for _ in range(seconds):
-        herd.served(per_second)
+        herd.served(requests=per_second)
         hand.advance(1)
 
 
@@ -45,3 +45,22 @@ def test_nobody_is_sent_away_for_longer_than_the_longest(hand: HandClock) -> Non
 def test_before_anything_was_measured_there_is_an_assumption(hand: HandClock) -> None:
     herd = Herd(clock=hand)
     assert [herd.retry_after() for _ in range(41)].count(1) == 40
+
+
+def test_each_kind_returns_at_the_pace_at_which_it_is_served(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    for _ in range(6):
+        herd.served("create", 100)
+        herd.served("others", 300)
+        hand.advance(1)
+    assert Counter(herd.retry_after("create") for _ in range(160)) == {1: 80, 2: 80}
+    assert Counter(herd.retry_after("others") for _ in range(240)) == {1: 240}
+
+
+def test_a_kind_that_was_not_served_lately_is_promised_a_tenth_of_all(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    herd.served("rare")
+    for _ in range(10):
+        herd.served("create", 500)
+        hand.advance(1)
+    assert Counter(herd.retry_after("rare") for _ in range(80)) == {1: 40, 2: 40}
