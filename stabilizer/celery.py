@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.signals import worker_init
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stabilizer.settings")
@@ -18,6 +19,8 @@ MOST_WAITING = 1_000
 #: A task unacknowledged for this long is given to another worker: longer than any task may run.
 VISIBILITY_S = 120
 TIME_LIMIT_S = 90
+#: What a worker leaves to others on its host, on the kernel's scale from 0 to 19.
+NICENESS = 10
 
 
 class QueueFull(Exception):
@@ -87,3 +90,9 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks()
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def yield_to_requests(**_: Any) -> None:
+    """Work in the background has time; where it shares a host with requests, they go first."""
+    os.nice(NICENESS)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from celery.signals import worker_init
 from kombu.exceptions import ContentDisallowed
 from kombu.serialization import loads
 
@@ -48,3 +49,10 @@ def test_nothing_but_json_is_accepted():
 
 def test_a_task_may_not_run_longer_than_it_stays_invisible():
     assert app.conf.task_time_limit < app.conf.broker_transport_options["visibility_timeout"]
+
+
+def test_a_worker_lets_requests_go_first_where_they_share_a_host(monkeypatch):
+    given: list[int] = []
+    monkeypatch.setattr(celery.os, "nice", given.append)
+    worker_init.send(sender="a worker")
+    assert given == [celery.NICENESS]
