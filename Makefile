@@ -37,8 +37,8 @@ fix: development  ## Format, and repair what ruff can repair.
 bench: development  ## Compare with what else there is; see bench/.
 	@$(RUN) -m bench
 
-stampede: development  ## 1,000 devices at once against a service started for it on MariaDB: DEVICES=1000 DB=sqlite
-	@$(RUN) -m dev.stampede
+stampede: development  ## 1,000 devices at once against this service and its rivals: DEVICES=1000 ONLY=ours DB=sqlite
+	@$(RUN) -m bench.stampede $(ONLY:%=--only %)
 
 development:
 	@$(PYTHON) dev/install.py --development

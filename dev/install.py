@@ -28,6 +28,7 @@ DEBIAN = {
     "pkg-config": "pkg-config",
     "gcc": "gcc",
     "chromium": "chromium",
+    "haproxy": "haproxy",
 }
 MYSQLCLIENT = ("mariadb_config", "pkg-config", "gcc")
 
@@ -36,7 +37,7 @@ def main() -> None:
     """Install what the command line names, unless it is there already."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("extras", nargs="*", metavar="extra", help="embedded, mariadb or plot")
-    parser.add_argument("--development", action="store_true", help="every extra and the dev group")
+    parser.add_argument("--development", action="store_true", help="every extra and group")
     parser.add_argument("--debian", action="store_true", help="apt-get install what is missing")
     asked = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036  (this runs before any version is enforced)
@@ -100,7 +101,11 @@ def _choice(extras: Sequence[str], *, development: bool) -> list[str]:
     if development:
         return ["--all-extras"]
     # Inexact: what `make test` installed before stays there.
-    return ["--inexact", "--no-dev", *(word for extra in extras for word in ("--extra", extra))]
+    return [
+        "--inexact",
+        "--no-default-groups",
+        *(word for extra in extras for word in ("--extra", extra)),
+    ]
 
 
 def _environment() -> dict[str, str]:

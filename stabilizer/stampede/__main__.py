@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import uvloop
 from rich.console import Console
@@ -34,17 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.plot:
             plot.require()
         crowd.allow_connections(chosen.devices)
-        tally, took_s = uvloop.run(_run(chosen, aim, console))
+        run = uvloop.run(_run(chosen, aim, console))
     except (target.NoTarget, plot.NoMatplotlib, crowd.TooMany, crowd.NotPrepared) as refusal:
         console.print(str(refusal), style="red", highlight=False)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_FLAWED
-    _tell(chosen, tally, took_s)
-    return 0 if tally.is_flawless else EXIT_FLAWED
+    _tell(chosen, run)
+    return 0 if run.tally.is_flawless else EXIT_FLAWED
 
 
-async def _run(chosen: argparse.Namespace, aim: Target, console: Console) -> tuple[Tally, float]:
+class Run(NamedTuple):
+    """A stampede that is over, without its preparation."""
+
+    tally: Tally
+    took_s: float
+    cpu_s: float
+
+
+async def _run(chosen: argparse.Namespace, aim: Target, console: Console) -> Run:
     # Thousands of coroutines live for the whole run: looking through them again finds nothing.
     gc.disable()
     identities = crowd.crowd(chosen.devices)
@@ -66,20 +75,22 @@ async def _run(chosen: argparse.Namespace, aim: Target, console: Console) -> tup
             )
 
         await crowd.prepare(identities, aim, watch)
-        started = time.monotonic()
+        if chosen.json:
+            console.print(options.PREPARED)
+        started, cpu_started = time.monotonic(), time.process_time()
         tally = await crowd.stampede(
             identities, aim, deadline_s=chosen.deadline, rate=chosen.rate, watch=watch
         )
-        return tally, time.monotonic() - started
+        return Run(tally, time.monotonic() - started, time.process_time() - cpu_started)
 
 
-def _tell(chosen: argparse.Namespace, tally: Tally, took_s: float) -> None:
+def _tell(chosen: argparse.Namespace, run: Run) -> None:
     if chosen.json:
-        sys.stdout.write(json.dumps(report.document(tally, took_s), indent=2) + "\n")
+        sys.stdout.write(json.dumps(report.document(*run), indent=2) + "\n")
     else:
-        report.show(Console(), tally, took_s)
+        report.show(Console(), run.tally, run.took_s)
     if chosen.plot:
-        plot.draw(tally, chosen.plot)
+        plot.draw(run.tally, chosen.plot)
 
 
 if __name__ == "__main__":

@@ -174,13 +174,13 @@ class Device:
             try:
                 answer = await self._connection.ask(request, min(ANSWER_S, left_s))
             except (Broken, TimeoutError) as error:
-                self._tally.transport[str(error) or "timeout"] += 1
+                self._tally.broke(str(error) or "timeout", time.monotonic() - asked)
                 self._unsure = True
                 await self._wait(step, random.uniform(*AGAIN_S))  # noqa: S311
                 continue
             now = time.monotonic()
             if answer.status not in (429, 503):
-                self._tally.answered(step, now - asked)
+                self._tally.answered(step, now - asked, now)
                 return answer
             self._tally.refused(step, answer.status, now)
             advised = answer.retry_after_s

@@ -7,11 +7,13 @@ from typing import Any
 from stabilizer.stampede.device import MOST_DEVICES
 
 DESCRIPTION = "Let many devices arrive at once and see whether all of them are served."
+#: Stands alone on standard error, beside a JSON document, when the stampede begins.
+PREPARED = "prepared"
 NAMES = ("devices", "at_once", "rate", "deadline", "url", "allow_remote", "json", "plot")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--devices", type=_devices, default=1_000, metavar="N")
+    parser.add_argument("--devices", type=devices, default=1_000, metavar="N")
     arrival = parser.add_mutually_exclusive_group()
     arrival.add_argument("--at-once", action="store_true", help="all in one moment (the default)")
     arrival.add_argument("--rate", type=_positive, metavar="R", help="arrivals per second")
@@ -26,7 +28,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-remote", action="store_true", help="let the target be another machine"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON document, no table")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help=f"print a JSON document, no table; `{PREPARED}` on standard error says that those "
+        "who come back are paired and everybody arrives",
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw a picture of the run")
 
 
@@ -39,7 +46,8 @@ def words(options: dict[str, Any]) -> list[str]:
     ]
 
 
-def _devices(text: str) -> int:
+def devices(text: str) -> int:
+    """As many as the demonstration has smartcards, at most."""
     number = int(text)
     if not 1 <= number <= MOST_DEVICES:
         raise argparse.ArgumentTypeError(f"from 1 to {MOST_DEVICES}: one smartcard for each")

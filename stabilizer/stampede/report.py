@@ -9,14 +9,15 @@ from rich.table import Table
 from stabilizer.stampede.tally import Spread, Step, Tally
 
 
-def document(tally: Tally, took_s: float) -> dict[str, Any]:
-    """Everything that was counted. Times are in seconds."""
+def document(tally: Tally, took_s: float, cpu_s: float) -> dict[str, Any]:
+    """Everything that was counted. Times are in seconds; `cpu_s` are the load process's own."""
     return {
         "devices": tally.devices,
         "served": tally.served,
         "served_percent": round(tally.served_percent, 2),
         "seed_success_percent": round(tally.seed_success_percent, 2),
         "took_s": round(took_s, 2),
+        "load_cpu_s": round(cpu_s, 2),
         "wait": _rounded(Spread.of(tally.waits)),
         "steps": {
             step.value: {
@@ -26,10 +27,15 @@ def document(tally: Tally, took_s: float) -> dict[str, Any]:
             }
             for step in Step
         },
+        "answers": _rounded(Spread.of(tally.all_answers)),
+        "answered_percent": round(tally.answered_percent, 2),
+        "mean_try": round(tally.mean_try, 4),
+        "peak_per_second": round(tally.peak_per_second, 1),
         "429": tally.refusals_of(429),
         "503": tally.refusals_of(503),
         "transport_errors": dict(tally.transport),
         "failures": dict(tally.failures),
+        "served_at": [round(seconds, 3) for seconds in tally.served_at],
     }
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+#: The peak is that of so many seconds in a row: one second alone may be luck.
+PEAK_S = 5
+
 
 class Step(StrEnum):
     """The calls of a device, in the order in which it makes them."""
@@ -56,10 +59,12 @@ class Tally:
         self.served_at = array("d")
         self.waits = array("d")
         self.answers: dict[Step, array[float]] = {step: array("d") for step in Step}
+        self.answered_at = array("d")
         self.refusals: dict[Step, Counter[int]] = {step: Counter() for step in Step}
         self.refused_at: dict[int, array[float]] = {429: array("d"), 503: array("d")}
-        #: What broke on the way: "timeout", "refused", "lost".
+        #: What broke on the way: "timeout", "refused", "lost"; and how long each such try lasted.
         self.transport: Counter[str] = Counter()
+        self.broken = array("d")
         #: Why devices were not served: "late", or the step with status and code.
         self.failures: Counter[str] = Counter()
 
@@ -86,12 +91,41 @@ class Tally:
         """Everybody was served, and no connection timed out, was refused or broke on the way."""
         return self.everybody_served and not self.transport.total()
 
-    def answered(self, step: Step, took_s: float) -> None:
+    @property
+    def all_answers(self) -> list[float]:
+        """How long the answers of all steps took; refusals are none."""
+        return [took_s for answers in self.answers.values() for took_s in answers]
+
+    @property
+    def mean_try(self) -> float:
+        """Seconds per try, answered or not: a time-out counts with all the time it cost."""
+        return Spread.of([*self.all_answers, *self.broken]).mean
+
+    @property
+    def answered_percent(self) -> float:
+        """Tries answered before the device gave up on them, of all tries that were not refused."""
+        answers = len(self.all_answers)
+        tries = answers + len(self.broken)
+        return 100 * answers / tries if tries else 0.0
+
+    @property
+    def peak_per_second(self) -> float:
+        """Answers per second in the `PEAK_S` seconds that had the most of them."""
+        counts = Counter(int(seconds) for seconds in self.answered_at)
+        starts = range(max(counts, default=0) + 1)
+        return max(sum(counts[start + age] for age in range(PEAK_S)) for start in starts) / PEAK_S
+
+    def answered(self, step: Step, took_s: float, now: float) -> None:
         self.answers[step].append(took_s)
+        self.answered_at.append(now - self.zero)
 
     def refused(self, step: Step, status: int, now: float) -> None:
         self.refusals[step][status] += 1
         self.refused_at[status].append(now - self.zero)
+
+    def broke(self, what: str, lasted_s: float) -> None:
+        self.transport[what] += 1
+        self.broken.append(lasted_s)
 
     def serve(self, arrived: float, now: float) -> None:
         self.served_at.append(now - self.zero)

@@ -63,10 +63,40 @@ def test_refusals_are_no_answers_and_counted_apart():
     tally.refused(Step.CREATE, 429, 1.0)
     tally.refused(Step.CREATE, 503, 2.0)
     tally.refused(Step.ACK, 503, 2.5)
-    document = report.document(tally, 3.0)
+    document = report.document(tally, took_s=3.0, cpu_s=1.0)
     assert (document["429"], document["503"]) == (1, 2)
     assert document["steps"]["create"]["count"] == 0
     assert document["steps"]["ack"]["503"] == 1
+    assert document["mean_try"] == document["answered_percent"] == 0
+
+
+def test_a_try_without_an_answer_counts_with_the_time_it_cost():
+    tally = Tally(1)
+    tally.answered(Step.CREATE, 1.0, 1.0)
+    tally.answered(Step.STATUS, 3.0, 4.0)
+    tally.broke("timeout", 10.0)
+    tally.broke("lost", 2.0)
+    document = report.document(tally, took_s=16.0, cpu_s=0.5)
+    assert document["answers"] == {"count": 2, "mean": 2, "p50": 1, "p95": 3, "max": 3}
+    assert (document["mean_try"], document["answered_percent"]) == (4, 50)
+    assert document["transport_errors"] == {"timeout": 1, "lost": 1}
+
+
+def test_the_peak_is_that_of_the_best_five_seconds_in_a_row():
+    tally = Tally(1)
+    for second, answers in enumerate([10, 100, 100, 0, 100, 100, 100, 5]):
+        for _ in range(answers):
+            tally.answered(Step.STATUS, 0.1, second + 0.5)
+    assert tally.peak_per_second == 400 / 5
+    assert Tally(1).peak_per_second == 0
+
+
+def test_a_program_hears_when_each_device_was_served_and_what_the_load_cost():
+    tally = Tally(2, clock_zero=100.0)
+    tally.serve(arrived=100.0, now=101.2345)
+    tally.serve(arrived=100.5, now=102.0)
+    document = report.document(tally, took_s=2.0, cpu_s=0.25)
+    assert (document["served_at"], document["load_cpu_s"]) == ([1.234, 2.0], 0.25)
 
 
 # Devices
@@ -332,6 +362,7 @@ async def test_a_broken_connection_is_counted_and_tried_again():
     async with Scripted(None, CREATED) as server:
         tally = await run(ONLY_CREATES, server)
     assert dict(tally.transport) == {"lost": 1}
+    assert len(tally.broken) == 1
     assert tally.everybody_served
     assert not tally.is_flawless
 
@@ -349,7 +380,9 @@ async def test_status_0_means_that_all_were_served_without_a_transport_error(
     async with Scripted(*script) as server:
         words = ["--url", f"http://127.0.0.1:{server.target.port}", "--devices=1", "--json"]
         assert await asyncio.to_thread(stampede.main, words) == status
-    assert json.loads(capsys.readouterr().out)["devices"] == 1
+    written = capsys.readouterr()
+    assert json.loads(written.out)["devices"] == 1
+    assert written.err.splitlines() == [options.PREPARED]
 
 
 async def test_an_error_is_counted_with_its_code():
