@@ -20,6 +20,8 @@ from ratelimit.store import Store, StoreAway
 #: Requests in one script call: a longer one would look like a slow store.
 BATCH = 100
 CHARGE = Script(Path(__file__).parent / "lua" / "charge.lua")
+#: How long charges wait for each other when nobody is in a hurry.
+GATHER_S = 0.005
 NEVER = float("-inf")
 UNLIMITED = Verdict(True, ())
 
@@ -37,6 +39,8 @@ class Limiter:
         self.store = store
         self.local = LocalLimits(clock=clock)
         self.refusals = Refusals(clock=clock)
+        #: Whether requests that come now have to wait for something else in any case.
+        self.unhurried: Callable[[], bool] = lambda: False
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches] = WeakKeyDictionary()
 
     async def charge(self, charges: Sequence[Charge]) -> Verdict:
@@ -140,6 +144,9 @@ class Batches:
     async def _send(self) -> None:
         try:
             while self._waiting:
+                if self._limiter.unhurried():
+                    # More will have come by then, and a call costs the same for all of them.
+                    await asyncio.sleep(GATHER_S)
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                 await self._decide(batch)
         finally:

@@ -111,8 +111,7 @@ class Gate:
         control = self.control
         wait_s = ticket.deadline - control.clock()
         waited = waiting.wait(control.slots, ticket, wait_s, receive.disconnected)
-        if control.lease.falls_short:
-            control.lease.nudge()
+        control.ask_for_slots()
         return await waited
 
     async def _turn_away(

@@ -70,6 +70,7 @@ class Control:
             on_share=self._resize,
             clock=clock,
         )
+        self.limiter.unhurried = lambda: self.slots.waiting > 0
         self.herd = Herd(clock)
         self.clock = clock
         self.proxies = Proxies(settings.TRUSTED_PROXIES)
@@ -134,6 +135,11 @@ class Control:
         except DatabaseError:
             # Serve by the defaults, and refuse callers who cannot be identified, until it is back.
             logger.warning("the configuration could not be read yet", exc_info=True)
+
+    def ask_for_slots(self) -> None:
+        """Have the lease renewed soon if more slots could be used than this process has."""
+        if self.lease.share < self.useful and self.lease.falls_short:
+            self.lease.nudge()
 
     def _demand(self) -> tuple[int, int, int]:
         slots = self.slots

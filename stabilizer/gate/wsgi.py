@@ -78,8 +78,7 @@ class GateMiddleware:
             ticket.wake = settled.set
             if not control.slots.join(ticket):
                 return False
-        if control.lease.falls_short:
-            control.lease.nudge()
+        control.ask_for_slots()
         settled.wait(max(0, ticket.deadline - control.clock()))
         with control.lock:
             control.slots.drop(ticket)

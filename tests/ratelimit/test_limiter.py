@@ -47,6 +47,21 @@ async def test_all_that_arrive_together_go_in_one_script_call_each_hundred(
     assert store.calls == 3
 
 
+async def test_charges_wait_for_each_other_while_nobody_is_in_a_hurry(
+    limiter: Limiter, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiter_module, "GATHER_S", 0.5)
+
+    async def come(after_s: float) -> Verdict:
+        await asyncio.sleep(after_s)
+        return await limiter.charge([MANY])
+
+    limiter.unhurried = lambda: True
+    verdicts = await asyncio.gather(*(come(number / 100) for number in range(10)))
+    assert all(verdict.allowed for verdict in verdicts)
+    assert store.calls == 1
+
+
 async def test_one_call_is_in_flight_and_what_comes_meanwhile_waits_for_the_next(
     limiter: Limiter, store: CountingStore
 ) -> None:
