@@ -45,6 +45,11 @@ def _free() -> Q:
 _NAMED = Prepared(lambda: _cards().filter(sn=given(2, Smartcard, "sn")))
 _FIRST_FREE = Prepared(lambda: _cards().filter(_free()).order_by("pk")[:1])
 _SOME_FREE = Prepared(lambda: _cards().filter(_free()).order_by("pk")[:_CHOICE])
+_RIVAL = Prepared(
+    lambda: Pairing.objects.select_related("subscriber", "smartcard").filter(
+        pk=given(0, Pairing, "id")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +228,7 @@ def _rival(pairing: Pairing) -> Pairing | None:
     rival_id = getattr(pairing, "rival_id", None)
     if rival_id is None:
         return None
-    return Pairing.objects.select_related("subscriber", "smartcard").filter(pk=rival_id).first()
+    return _RIVAL.row(rival_id)
 
 
 def _conflict(card: Smartcard, rival: Pairing | None, now: datetime) -> Refusal | None:
