@@ -1,8 +1,8 @@
 """When those who were sent away shall return: as a ramp, not as a second wave.
 
 Each gets a second of its own to return in, the first that has room. A second has as much room for
-requests of a kind as we have served of that kind per second lately, so those who obey find a slot:
-whoever was let in brings requests of other kinds with it, and they take their part.
+requests of a kind as we have served of that kind per second lately, and as was idle: so those who
+obey find a slot. Whoever was let in brings requests of other kinds with it, which take their part.
 """
 
 import threading
@@ -14,10 +14,11 @@ from collections.abc import Callable
 MEASURED_S = 5
 #: Assumed until something was measured: one process of a small machine.
 FIRST_RATE = 50.0
-#: Of the drain rate, what is promised to those who return; the rest is for newcomers.
-PROMISED = 0.8
+#: Of what we can serve, how much is promised to those who return. More than all of it: whoever
+#: finds no room after all hears so at once, which costs little; what nobody comes for is lost.
+PROMISED = 1.25
 #: Of the drain rate of all kinds, what a kind is promised at least, if none was served lately.
-LEAST_SHARE = 0.1
+LEAST_SHARE = 0.2
 #: Nobody is sent away for longer; when all seconds are full, those with the fewest take more.
 LONGEST_S = 60
 
@@ -39,11 +40,17 @@ class Herd:
             self._all.count(now, requests)
             self._drains[kind].count(now, requests)
 
-    def retry_after(self, kind: str = "") -> int:
-        """The seconds after which this client shall return; at least 1."""
+    def retry_after(self, kind: str = "", capacity: float = 0) -> int:
+        """The seconds after which this client shall return; at least 1.
+
+        `capacity` is what can be served per second, as measured while there was more to do than
+        that: what we have served less than it is idle.
+        """
         now = int(self._clock())
         with self._lock:
-            rate = max(self._drains[kind].rate(now), self._all.rate(now) * LEAST_SHARE)
+            total = self._all.rate(now)
+            rate = max(self._drains[kind].rate(now), total * LEAST_SHARE)
+            rate += max(0, capacity - total)
             room = max(1, int(rate * PROMISED))
             returning = self._returning[kind]
             for past in [second for second in returning if second <= now]:

@@ -65,13 +65,18 @@ class Gate:
             await _refuse(arrival, send, caller)
             return
         charges = identity.charges(arrival.policy, caller)
-        verdict = control.limiter.recall(charges) or await control.limiter.charge(charges)
+        ticket = arrival.ticket(control.clock())
+        verdict = control.limiter.recall(charges)
+        if verdict is None:
+            if control.slots.is_hopeless(ticket):
+                await _refuse(arrival, send, control.overloaded(arrival, caller))
+                return
+            verdict = await control.limiter.charge(charges)
         if not verdict.allowed:
             await _refuse(arrival, send, control.over_limits(arrival, caller, charges, verdict))
             return
         if content is not EMPTY:
             receive = Replay(content, receive)
-        ticket = arrival.ticket(control.clock())
         if not control.slots.take(ticket):
             receive = receive if isinstance(receive, Replay) else Replay(EMPTY, receive)
             outcome = await self._wait(ticket, receive)

@@ -183,7 +183,8 @@ class Control:
     def overloaded(self, arrival: Arrival, caller: Caller) -> Answer:
         """The refusal of a request for which there was no slot in time."""
         self._record(arrival, caller, "slots", arrival.policy.name)
-        return answers.overloaded(arrival, self.herd.retry_after(arrival.policy.name))
+        wait_s = self.herd.retry_after(arrival.policy.name, self.slots.capacity)
+        return answers.overloaded(arrival, wait_s)
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:
         """The refusal of a body that is too large, or did not come."""

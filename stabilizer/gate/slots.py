@@ -9,6 +9,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Literal
 
+from stabilizer.gate.drain import DrainRate
+
 #: One slot in ten is kept for `critical` requests, and one in ten is the guarantee of `admin`.
 TENTH = 10
 Place = Literal["admin", "critical", "normal", "sheddable"]
@@ -56,6 +58,7 @@ class Slots:
         #: Tickets whose deadline had passed, or whose client had left, before they got a slot.
         self.dropped = 0
         self._clock = clock
+        self._drain = DrainRate(clock)
         self.queue_length = queue_length
         self._held: dict[Place, int] = dict.fromkeys(ORDER, 0)
         self._asked: dict[Place, int] = dict.fromkeys(ORDER, 0)
@@ -83,6 +86,11 @@ class Slots:
         """The part of `demand` that the reserve and the guarantee are kept for."""
         return sum(self._held[place] + self._asked[place] for place in ("critical", "admin"))
 
+    @property
+    def capacity(self) -> float:
+        """Slots granted per second when the queue stood last; 0 if it never has."""
+        return self._drain.latest_per_s
+
     def take(self, ticket: Ticket) -> bool:
         """Grant `ticket` its slots at once, unless others wait for them or its time is up."""
         if self.waiting or ticket.deadline <= self._clock() or not self._fits(ticket):
@@ -90,12 +98,24 @@ class Slots:
         self._grant(ticket)
         return True
 
-    def join(self, ticket: Ticket) -> bool:
-        """Queue `ticket`, which may be settled before this returns; False if the queue is full."""
-        queue = self._queues[ticket.place]
-        if len(queue) >= self.queue_length:
+    def is_hopeless(self, ticket: Ticket) -> bool:
+        """Whether there is no room to wait, or so many are ahead that it would be in vain."""
+        if not self.waiting and self._fits(ticket):
             return False
-        queue[ticket] = None
+        if len(self._queues[ticket.place]) >= self.queue_length:
+            return True
+        if not self.waiting or ticket.place == "admin":
+            return False
+        ahead = sum(self._asked[place] for place in ORDER[: ORDER.index(ticket.place) + 1])
+        return ahead > self._drain.within(ticket.deadline - self._clock())
+
+    def join(self, ticket: Ticket) -> bool:
+        """Queue `ticket`, which may be settled before this returns; False if that is hopeless."""
+        if self.is_hopeless(ticket):
+            return False
+        if not self.waiting:
+            self._drain.begin()
+        self._queues[ticket.place][ticket] = None
         self.waiting += 1
         self._asked[ticket.place] += ticket.weight
         self._serve()
@@ -150,6 +170,8 @@ class Slots:
         ticket.state = State.GRANTED
         self.in_use += ticket.held
         self._held[ticket.place] += ticket.held
+        if self.waiting:
+            self._drain.count(ticket.held)
 
     def _drop(self, ticket: Ticket) -> None:
         self.dropped += 1

@@ -14,14 +14,14 @@ def test_ten_thousand_come_back_as_a_ramp_of_what_can_be_served(hand: HandClock)
     herd = Herd(clock=hand)
     serve(herd, hand, per_second=500, seconds=6)
     slots = Counter(herd.retry_after() for _ in range(10_000))
-    assert set(slots.values()) == {400}
-    assert sorted(slots) == list(range(1, 26))
+    assert set(slots.values()) == {625}
+    assert sorted(slots) == list(range(1, 17))
 
 
 def test_the_next_sent_away_queue_behind_those_who_were_before(hand: HandClock) -> None:
     herd = Herd(clock=hand)
     serve(herd, hand, per_second=100, seconds=6)
-    for _ in range(160):
+    for _ in range(250):
         herd.retry_after()
     hand.advance(1)
     assert herd.retry_after() == 2
@@ -31,7 +31,7 @@ def test_the_rate_is_that_of_the_last_seconds(hand: HandClock) -> None:
     herd = Herd(clock=hand)
     serve(herd, hand, per_second=1000, seconds=10)
     serve(herd, hand, per_second=100, seconds=5)
-    assert Counter(herd.retry_after() for _ in range(160)) == {1: 80, 2: 80}
+    assert Counter(herd.retry_after() for _ in range(250)) == {1: 125, 2: 125}
 
 
 def test_nobody_is_sent_away_for_longer_than_the_longest(hand: HandClock) -> None:
@@ -44,7 +44,7 @@ def test_nobody_is_sent_away_for_longer_than_the_longest(hand: HandClock) -> Non
 
 def test_before_anything_was_measured_there_is_an_assumption(hand: HandClock) -> None:
     herd = Herd(clock=hand)
-    assert [herd.retry_after() for _ in range(41)].count(1) == 40
+    assert [herd.retry_after() for _ in range(63)].count(1) == 62
 
 
 def test_each_kind_returns_at_the_pace_at_which_it_is_served(hand: HandClock) -> None:
@@ -53,14 +53,25 @@ def test_each_kind_returns_at_the_pace_at_which_it_is_served(hand: HandClock) ->
         herd.served("create", 100)
         herd.served("others", 300)
         hand.advance(1)
-    assert Counter(herd.retry_after("create") for _ in range(160)) == {1: 80, 2: 80}
-    assert Counter(herd.retry_after("others") for _ in range(240)) == {1: 240}
+    assert Counter(herd.retry_after("create") for _ in range(250)) == {1: 125, 2: 125}
+    assert Counter(herd.retry_after("others") for _ in range(375)) == {1: 375}
 
 
-def test_a_kind_that_was_not_served_lately_is_promised_a_tenth_of_all(hand: HandClock) -> None:
+def test_a_kind_that_was_not_served_lately_is_promised_a_fifth_of_all(hand: HandClock) -> None:
     herd = Herd(clock=hand)
     herd.served("rare")
     for _ in range(10):
         herd.served("create", 500)
         hand.advance(1)
-    assert Counter(herd.retry_after("rare") for _ in range(80)) == {1: 40, 2: 40}
+    assert Counter(herd.retry_after("rare") for _ in range(250)) == {1: 125, 2: 125}
+
+
+def test_what_was_idle_is_promised_too(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    for _ in range(6):
+        herd.served("create", 100)
+        herd.served("others", 300)
+        hand.advance(1)
+    slots = Counter(herd.retry_after("create", capacity=600) for _ in range(750))
+    assert slots == {1: 375, 2: 375}
+    assert herd.retry_after("others", capacity=300) == 1

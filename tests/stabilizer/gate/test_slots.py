@@ -111,6 +111,51 @@ def test_a_class_has_its_own_bounded_queue():
     assert slots.join(ticket("critical"))
 
 
+def standing(per_s: int, *, ahead: int) -> Slots:
+    """A queue of `ahead` normal tickets, of which `per_s` were granted in the last second."""
+    slots = slots_of(1, queue_length=1000)
+    (runs,) = filled(slots)
+    tickets = [waiting(slots) for _ in range(per_s + ahead)]
+    for number in range(per_s):
+        slots._clock.now += 1 / per_s
+        slots.leave(runs)
+        runs = tickets[number]
+    return slots
+
+
+@pytest.mark.parametrize(("wait_s", "joins"), [(1.0, False), (2.5, True), (5.0, True)])
+def test_nobody_waits_in_vain(wait_s: float, joins: bool):
+    slots = standing(10, ahead=20)
+    late = ticket(deadline=slots._clock.now + wait_s)
+    assert slots.is_hopeless(late) is not joins
+    assert slots.join(late) is joins
+    assert slots.waiting == 20 + joins
+
+
+def test_who_goes_first_waits_for_nobody_behind_it():
+    slots = standing(10, ahead=20)
+    deadline = slots._clock.now + 0.2
+    assert slots.is_hopeless(ticket(deadline=deadline))
+    assert slots.is_hopeless(ticket("sheddable", deadline=deadline))
+    assert not slots.is_hopeless(ticket("critical", deadline=deadline))
+    assert not slots.is_hopeless(ticket("admin", deadline=deadline))
+
+
+def test_how_fast_a_queue_moves_is_unknown_until_it_has_stood_a_while():
+    slots = slots_of(1)
+    (runs,) = filled(slots)
+    tickets = [waiting(slots) for _ in range(20)]
+    assert not slots.is_hopeless(ticket(deadline=0.1))
+    for number in range(20):
+        slots._clock.now += 1.0
+        slots.leave(runs)
+        runs = tickets[number]
+    # It was slow, and is over.
+    assert slots.waiting == 0
+    waiting(slots)
+    assert not slots.is_hopeless(ticket(deadline=slots._clock.now + 0.1))
+
+
 def test_newcomers_do_not_overtake_those_who_wait():
     slots = slots_of(10)
     first = filled(slots)[0]

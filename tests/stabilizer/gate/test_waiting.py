@@ -112,6 +112,15 @@ async def test_the_body_of_a_request_that_waited_is_whole(narrow, app):
     assert app.bodies[-1] == b"x" * 1000
 
 
+async def test_who_would_wait_in_vain_is_told_so_before_anything_is_charged(
+    narrow, known, redis_client
+):
+    narrow.control.slots.queue_length = 0
+    reply = await Door(narrow).knock("POST", "/api/v1/pairings/", data={"udid": "A" * 16})
+    assert (reply.status, reply.problem["code"]) == (503, "overloaded")
+    assert redis_client.keys("rl:*create*") == []
+
+
 async def test_who_was_sent_away_for_want_of_a_slot_keeps_its_quota(narrow, known):
     narrow.control.slots.queue_length = 0
     replies = [
