@@ -162,9 +162,7 @@ def _use(row: RefreshToken) -> bool:
     return bool(unused.update(used_at=clock.now()))
 
 
-def revoke_family(
-    family_id: UUID, *, reason: str = "", actor: str = "", tenant: str = ""
-) -> bool:
+def revoke_family(family_id: UUID, *, reason: str = "", actor: str = "", tenant: str = "") -> bool:
     """Refuse every token of a family. False when it was revoked already.
 
     Other processes find it at their next look (`snapshot.follow_revocations`). Who knows the
