@@ -1,91 +1,102 @@
-"""`make bench`: the figures this repository states, measured on this machine, now.
+"""`make bench`: what this product promises, measured on this machine, now.
 
-Everything runs on one host, load included, so absolute figures say little about another machine;
-the ratios between rows do.
+Everything runs on one host, load included, so absolute figures say little about another machine.
+The ratios do: both sides of each were measured in turn.
 """
 
-import os
+import argparse
+import signal
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+from redis import RedisError
 from rich.console import Console
-from rich.table import Table
 
+from bench import admission, goodput, importing, refusals, report, serving, store
+from bench.doors import NotStarted
+from bench.place import MeasureFailed, Place
+from bench.row import Row
 from dev import environment, servers
 from dev.environment import ROOT, Choice
+from dev.servers import ServerFailed, ServerMissing
 from dev.test import temporary_directory
+from stabilizer.stampede import crowd
+
+RESULTS = ROOT / ".run" / "bench.json"
+WIDTH = 132
+#: Of one process at a time: 10 times the capacity, and nobody answered before the deadline.
+CONNECTIONS = 8_000
+COMPARISONS: Mapping[str, tuple[str, Callable[[Place], Iterator[Row]]]] = {
+    "admission": ("Limits on a request that is admitted, without HTTP", admission.rows),
+    "refusals": ("Refusals per second and core, over HTTP", refusals.rows),
+    "store": ("What the gate asks of Redis", store.rows),
+    "serving": ("One process, one query per request, MariaDB", serving.rows),
+    "goodput": ("More arrivals than a process can serve", goodput.rows),
+    "importing": ("manage.py import_subscribers on MariaDB", importing.rows),
+}
+FAILURES = (MeasureFailed, NotStarted, ServerFailed, ServerMissing, RedisError, crowd.TooMany)
 
 
-def main() -> None:
-    """Start a private MariaDB and Redis with the demonstration's data, and measure against them."""
-    console = Console(width=110)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when everything could be measured, whether or not it met its goal."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", choices=COMPARISONS, action="append", help="this comparison")
+    parser.add_argument("--quick", action="store_true", help="once and shortly: to see it work")
+    chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(width=WIDTH)
+    try:
+        # Servers, proxies and loads inherit the limit of open files.
+        crowd.allow_connections(CONNECTIONS)
+        with _place(quick=chosen.quick) as ground:
+            return measure(ground, chosen.only or list(COMPARISONS), console)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except FAILURES as failure:
+        print(failure, file=sys.stderr)
+        return 1
+
+
+def measure(place: Place, names: Sequence[str], console: Console) -> int:
+    """Run these comparisons, one after the other; one that cannot be measured stops no other."""
+    results: dict[str, list[Row]] = {}
+    failed = False
+    for number, name in enumerate(names, 1):
+        title, rows = COMPARISONS[name]
+        console.print(f"{number} of {len(names)}: {name} ...", style="dim")
+        try:
+            place.forget()
+            results[name] = list(rows(place))
+        except FAILURES as failure:
+            console.print(f"{name} could not be measured: {failure}", style="red", markup=False)
+            failed = True
+            continue
+        console.print(report.table(title, results[name]))
+        report.write(results, RESULTS)
+    console.print(report.verdict(results), highlight=False)
+    console.print(f"written: {RESULTS.relative_to(ROOT)}", style="dim", highlight=False)
+    return int(failed)
+
+
+@contextmanager
+def _place(*, quick: bool) -> Iterator[Place]:
+    """A private MariaDB and Redis with the demonstration's data."""
     with (
         temporary_directory() as directory,
         servers.start_mariadb(directory / "mariadb") as mariadb,
         servers.start_redis(directory / "redis") as redis,
     ):
         choice = Choice.of({"RUN_DIR": str(directory / "run")})
-        env = environment.environment(choice, mariadb.url, redis.url)
-        env["LOG_LEVEL"] = "ERROR"
-        api_key = _prepare(env, directory)
-        os.environ.update(env)
-        console.print(_serving(env, api_key, directory))
-        console.print(_admission())
-        console.print(_importing(directory))
-
-
-def _prepare(env: dict[str, str], directory: Path) -> str:
-    report = directory / "demo.env"
-    command = [sys.executable, "-m", "dev.prepare", str(report)]
-    subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True)
-    return environment.read(report)["api_key"]
-
-
-def _serving(env: dict[str, str], api_key: str, directory: Path) -> Table:
-    from bench import serving
-
-    clients, _ = serving.STEADY
-    table = Table(title="One process, one query per request, MariaDB", title_justify="left")
-    table.add_column("door")
-    columns = (f"{clients} clients: req/s", "p95 s", f"{serving.CROWD} at once: served %", "p95 s")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for row in serving.rows(env, api_key, directory):
-        table.add_row(
-            row.door,
-            f"{row.steady.per_second:,.0f}",
-            f"{row.steady.p95_s:.3f}",
-            f"{row.crowd.served_percent:.1f}",
-            f"{row.crowd.p95_s:.3f}",
-        )
-    return table
-
-
-def _admission() -> Table:
-    from bench import admission
-
-    table = Table(title="The gate, without HTTP and Django", title_justify="left")
-    table.add_column("a request that is")
-    table.add_column("CPU us", justify="right")
-    table.add_column("answers")
-    for cost in admission.costs():
-        answers = ", ".join(f"{count:,} x {status}" for status, count in cost.statuses.items())
-        table.add_row(cost.what, f"{cost.cpu_us:.0f}", answers)
-    return table
-
-
-def _importing(directory: Path) -> Table:
-    from bench import importing
-
-    title = f"manage.py import_subscribers, {importing.ROWS:,} rows on MariaDB, goal 60 s"
-    table = Table(title=title, title_justify="left")
-    for column in ("the file is", "s", "created", "changed"):
-        table.add_column(column, justify="right")
-    for run in importing.runs(directory / "subscribers.csv"):
-        table.add_row(run.what, f"{run.took_s:.1f}", f"{run.created:,}", f"{run.changed:,}")
-    return table
+        env = environment.environment(choice, mariadb.url, redis.url) | {"LOG_LEVEL": "ERROR"}
+        command = [sys.executable, "-m", "dev.prepare", str(directory / "demo.env")]
+        prepared = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        if prepared.returncode:
+            raise MeasureFailed(f"dev.prepare: {prepared.stderr}")
+        yield Place(env, directory / "logs", quick)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

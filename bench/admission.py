@@ -1,83 +1,29 @@
-"""What the gate costs per request: processor time, its Redis client included, Django not."""
+"""What limits add to the processor time of a request: our gate against the throttles of Django."""
 
-import asyncio
-import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-REQUESTS = 10_000
-AT_ONCE = 100
+from bench.place import Place
+from bench.row import Row, at_most
 
-
-@dataclass(frozen=True)
-class Cost:
-    what: str
-    cpu_us: float
-    statuses: dict[int, int]
-
-
-def costs() -> Iterator[Cost]:
-    """The gate's cost of an admitted request, and of one refused from memory."""
-    # A home of its own for each device: no two share a network.
-    yield asyncio.run(_measure("admitted, three limits", lambda number: number))
-    yield asyncio.run(_measure("refused, over its limit", lambda number: 0))
+PEERS = {
+    "drf": "REST framework's throttles",
+    "ratelimit": "django-ratelimit",
+    "smart": "django-smart-ratelimit",
+}
+UNIT = "us of CPU"
+NOTE = (
+    "of the process alone, with limits less without; the gate's 64 requests in flight share their "
+    "calls to Redis, the peers' threads make a call or more for each limit"
+)
 
 
-async def _measure(what: str, device: Callable[[int], int]) -> Cost:
-    from bench.apps import nothing
-    from stabilizer.gate.admission import Gate
-
-    gate = Gate(nothing)
-    await gate.start()
-    statuses: dict[int, int] = {}
-    try:
-        await _run(gate, device, range(AT_ONCE), {})
-        started = time.process_time()
-        await _run(gate, device, range(AT_ONCE, REQUESTS + AT_ONCE), statuses)
-        cpu_s = time.process_time() - started
-    finally:
-        await gate.stop()
-    return Cost(what, cpu_s / REQUESTS * 1e6, statuses)
-
-
-async def _run(
-    gate: Any, device: Callable[[int], int], numbers: range, statuses: dict[int, int]
-) -> None:
-    for first in numbers[::AT_ONCE]:
-        batch = range(first, min(first + AT_ONCE, numbers.stop))
-        await asyncio.gather(*(_ask(gate, device(number), statuses) for number in batch))
-
-
-async def _ask(gate: Any, device: int, statuses: dict[int, int]) -> None:
-    body = json.dumps({"app_type": "tv", "udid": f"bench-{device:012d}"}).encode()
-    address = f"10.{device >> 8 & 255}.{device & 255}.1"
-    headers = [
-        (b"host", b"127.0.0.1"),
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-forwarded-for", address.encode()),
-    ]
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/api/v1/pairings/",
-        "raw_path": b"/api/v1/pairings/",
-        "query_string": b"",
-        "headers": headers,
-        "client": ("127.0.0.1", 40_000),
-        "server": ("127.0.0.1", 9000),
-    }
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            statuses[message["status"]] = statuses.get(message["status"], 0) + 1
-
-    await gate(scope, receive, send)
+def rows(place: Place) -> Iterator[Row]:
+    """Three limits (the gate: and a slot) on a request that is admitted."""
+    # Of short rounds there can be twice as many.
+    given = {"rounds": 2 * place.rounds, "requests": 500 if place.quick else 2_000}
+    costs = {name: tuple(each) for name, each in place.told("bench.cost", given).items()}
+    gate = costs["gate"]
+    yield Row("added to an admitted request", UNIT, gate, goal=at_most(60), note=NOTE)
+    for name, title in PEERS.items():
+        goal = at_most(0.1) if name == "drf" else None
+        yield Row(f"added to an admitted request, to {title}", UNIT, gate, costs[name], goal)

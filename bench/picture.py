@@ -1,0 +1,29 @@
+"""A picture of goodput beyond capacity."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def draw(goodputs: Mapping[str, Mapping[int, float]], deadline_s: float, file: Path) -> None:
+    """Write a PNG: a line for each contestant, its goodput by the multiple of the capacity."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, by_multiple in goodputs.items():
+        axes.plot(list(by_multiple), list(by_multiple.values()), marker="o", label=name)
+    axes.set(
+        title="Goodput under arrivals that wait for nobody",
+        xlabel="arrivals, multiples of the capacity",
+        ylabel=f"answers within {deadline_s:g} s, per second",
+        xticks=sorted({multiple for each in goodputs.values() for multiple in each}),
+        ylim=(0, None),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
