@@ -11,6 +11,7 @@ from django.test import Client
 from rest_framework.exceptions import ParseError
 
 from accounts import answers, strict
+from ratelimit.herd import FIRST_RATE, PROMISED
 from tests import bad_input
 from tests.bad_input import Endpoint, check_refused
 
@@ -164,7 +165,7 @@ def test_a_page_for_people_is_503_too(client, fault):
 
 def test_those_sent_away_by_a_dead_database_do_not_return_all_at_once():
     waits = Counter(int(answers.retry_after()) for _ in range(400))
-    assert max(waits.values()) <= 50
+    assert max(waits.values()) <= FIRST_RATE * PROMISED
 
 
 def test_a_session_that_cannot_be_saved_is_503(monkeypatch):
