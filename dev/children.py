@@ -33,6 +33,9 @@ class Child:
         """The exit status, or `None` while it runs."""
         return self.process.poll()
 
+    def said(self, words: str) -> bool:
+        return words in self.log.read_text(encoding="utf-8", errors="replace")
+
     def last_lines(self, count: int = 20) -> str:
         text = self.log.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-count:])

@@ -27,7 +27,7 @@ from dev.supervisor import (
     Supervisor,
     sole,
 )
-from stabilizer.listener import PortTaken, listen, share
+from stabilizer.listener import TAKES_CONNECTIONS, PortTaken, listen, share
 
 #: As in sysexits.h: something inside is not as it should be, here the port.
 EX_SOFTWARE = 70
@@ -62,6 +62,9 @@ class Up:
             self.supervisor.run("prepare", ["dev.prepare", str(self.demo_file)], env)
         with self._stage("web processes and worker"):
             web, worker = self._start_services(env)
+            self.supervisor.wait_for(
+                lambda: all(each.said(TAKES_CONNECTIONS) for each in web), "the web processes"
+            )
             self.supervisor.wait_for(self._healthy, "/readyz")
         demo = environment.read(self.demo_file)
         self._describe(

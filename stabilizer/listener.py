@@ -8,6 +8,9 @@ from pathlib import Path
 
 PROC = Path("/proc")
 LISTENING = "0A"
+#: What a web process writes once it takes connections. On a port that processes share, any of them
+#: answers for all: whoever must know that each one is up looks for this in the log of each.
+TAKES_CONNECTIONS = "this process takes connections"
 
 
 class PortTaken(OSError):

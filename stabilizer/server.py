@@ -49,6 +49,8 @@ class Server(uvicorn.Server):
         assert sockets, "uvicorn is always run on sockets that were bound before"
         own, *spares = sockets
         self.servers = [Acceptor(own, spares, self._protocol)]  # type: ignore[list-item]
+        # Not logged: it must be found whatever LOG_LEVEL is.
+        sys.stderr.write(f"{listener.TAKES_CONNECTIONS}\n")
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]

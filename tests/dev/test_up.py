@@ -14,6 +14,7 @@ import pytest
 
 from dev import environment, ports, welcome
 from stabilizer.env import ROOT, Env
+from stabilizer.listener import TAKES_CONNECTIONS
 
 pytestmark = pytest.mark.processes
 START_S = 120
@@ -85,6 +86,9 @@ def test_it_is_healthy_when_it_says_so(up: Running) -> None:
     answer = httpx.get(f"{up.facts['BASE_URL']}/readyz")
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    for number in (1, 2):
+        log = up.run_dir / "log" / f"web-{number}.log"
+        assert TAKES_CONNECTIONS in log.read_text(encoding="utf-8")
 
 
 def test_scripts_find_what_they_need_and_others_may_not_look(up: Running) -> None:

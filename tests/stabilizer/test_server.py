@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stabilizer import listener
@@ -126,20 +127,24 @@ def test_connections_that_come_at_once_are_shared_among_the_processes(start, pai
     assert min(taken_of(100, servers, port_of(pair[0]))) >= 20
 
 
-def descriptors(servers) -> list[int]:
-    return [len(list(Path(f"/proc/{server.pid}/fd").iterdir())) for server in servers]
-
-
 def taken_of(count: int, servers, port: int) -> list[int]:
     """How many of so many connections that come at once each server takes."""
-    before = descriptors(servers)
+    deadline = time.monotonic() + 30
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-        time.sleep(0.3)  # nobody is told when the last one is taken
-        after = descriptors(servers)
-    time.sleep(0.3)
-    return [now - then for now, then in zip(after, before, strict=True)]
+        while sum(taken := [held(server, port) for server in servers]) < count:
+            assert time.monotonic() < deadline, f"of {count}, {taken} were taken"
+            time.sleep(0.05)
+        return taken
+
+
+def held(server, port: int) -> int:
+    """How many connections to `port` a server holds open."""
+    return sum(
+        each.status == psutil.CONN_ESTABLISHED and each.laddr.port == port
+        for each in psutil.Process(server.pid).net_connections("tcp")
+    )
 
 
 def test_it_binds_for_itself_and_runs_as_many_workers_as_asked(start):
