@@ -11,7 +11,11 @@ django.setup(set_prefix=False)
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 
+from ratelimit.gcra import Limit, Quota, Verdict  # noqa: E402
+from stabilizer.gate import answers  # noqa: E402
+from stabilizer.gate.address import Proxies  # noqa: E402
 from stabilizer.gate.admission import Gate  # noqa: E402
+from stabilizer.gate.arrival import Arrival  # noqa: E402
 from stabilizer.server import calm_collector  # noqa: E402
 from stabilizer.serving import Serving  # noqa: E402
 
@@ -25,6 +29,23 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"{}"})
 
 
+async def words(scope: Any, receive: Any, send: Any) -> None:
+    """What it can do if it reads the body and answers with the gate's words, always the same."""
+    if scope["type"] != "http":
+        return
+    await receive()
+    for message in REFUSAL:
+        await send({**message})
+
+
+VERDICT = Verdict(
+    False,
+    tuple(Quota(Limit(name, 5, 300), 0, 60) for name in ("udid", "fingerprint")),
+    ("udid", "fingerprint"),
+    60,
+)
+ARRIVAL = Arrival.read("POST", "/api/v1/pairings/", "::1", (), Proxies(()))
+REFUSAL = answers.over_limits(ARRIVAL, VERDICT).messages(answers.added(ARRIVAL.request_id))
 stock = ASGIHandler()
 wsgi = WSGIHandler()
 pooled = Serving()

@@ -25,12 +25,14 @@ def rows(place: Place) -> Iterator[Row]:
     """Devices over their limits, whom this process knows, or of whom only Redis does."""
     with ExitStack() as stack:
         bare = stack.enter_context(doors.uvicorn("nothing", place))
+        words = stack.enter_context(doors.uvicorn("words", place))
         gate = stack.enter_context(doors.uvicorn("gate", place))
         wsgi = stack.enter_context(doors.granian("wsgi", "wsgi", place))
         loads = Loads(place)
         known = loads.strangers(CLIENTS)
         measures: dict[str, Callable[[], float]] = {
             "bare": partial(loads.per_cpu_s, bare, known, 200),
+            "words": partial(loads.per_cpu_s, words, known, 429),
             "memory": partial(loads.per_cpu_s, gate, known, 429),
             "redis": lambda: loads.per_cpu_s(gate, loads.strangers(), 429),
         }
@@ -40,6 +42,8 @@ def rows(place: Place) -> Iterator[Row]:
     for kind, (what, bound) in OURS.items():
         to_bare = f"{what}, to the bare server's empty 200"
         yield Row(to_bare, UNIT, taken[kind], taken["bare"], at_least(bound), loads.note)
+        to_words = f"{what}, to the bare server saying the same"
+        yield Row(to_words, UNIT, taken[kind], taken["words"])
         for name, title in PEERS.items():
             yield Row(f"{what}, to {title}", UNIT, taken[kind], taken[name])
 

@@ -6,6 +6,7 @@ back every `window / quantity`. Time is in whole microseconds throughout. Source
 brandur/redis-cell words it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -79,6 +80,10 @@ class Verdict(NamedTuple):
     retry_after_s: float = 0
     local: bool = False
     unavailable: bool = False
+
+    def refused(self, charges: Sequence[Charge]) -> list[Charge]:
+        """Those of `charges` whose limits are violated."""
+        return [charge for charge in charges if charge.limit.name in self.violated]
 
 
 class Decision(NamedTuple):

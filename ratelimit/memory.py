@@ -26,6 +26,8 @@ class Refusals:
         self._clock = clock
         self._lock = threading.Lock()
         self._refusals: OrderedDict[str, Refusal] = OrderedDict()
+        #: How often a refusal was taken back before its time.
+        self.changes = 0
 
     def recall(self, charges: Sequence[Charge]) -> Verdict | None:
         """The refusal these charges are bound to get, or None if they must be decided."""
@@ -53,18 +55,21 @@ class Refusals:
         """Drops what is known of these keys: something was given back."""
         with self._lock:
             for charge in charges:
-                self._refusals.pop(charge.key, None)
+                if self._refusals.pop(charge.key, None):
+                    self.changes += 1
 
     def clear(self) -> None:
         """Drops everything: the policies have changed."""
         with self._lock:
             self._refusals.clear()
+            self.changes += 1
 
     def _bound(self, charge: Charge, now: float) -> Refusal | None:
         refusal = self._refusals.get(charge.key)
         if refusal is None or charge.cost < refusal.cost:
             return None
         if refusal.until <= now:
-            self.forget([charge])
+            with self._lock:
+                self._refusals.pop(charge.key, None)
             return None
         return refusal

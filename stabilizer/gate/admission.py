@@ -9,6 +9,7 @@ from stabilizer.gate.arrival import ADMISSION, RELEASE, Arrival
 from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
 from stabilizer.gate.control import Control
 from stabilizer.gate.identity import Caller
+from stabilizer.gate.repeats import Repeat
 from stabilizer.gate.slots import Slots, Ticket
 from stabilizer.gate.waiting import Outcome
 from stabilizer.serving import Scope, Send
@@ -45,8 +46,14 @@ class Gate:
             await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrival = self._arrive(scope)
+        repeat = self.control.repeats.find(scope)
+        arrival = repeat.arrival.again() if repeat else self._arrive(scope)
         content = await self._body(arrival, receive)
+        if repeat:
+            if content == repeat.content:
+                await _refuse(arrival, send, self.control.over_limits_still(arrival, repeat))
+                return
+            arrival = self._arrive(scope)
         if isinstance(content, Unread):
             if content is not Unread.CLIENT_GONE:
                 await _refuse(arrival, send, self.control.unread(arrival, content))
@@ -66,12 +73,16 @@ class Gate:
             return
         charges = identity.charges(arrival.policy, caller)
         ticket = arrival.ticket(control.clock())
-        verdict = control.limiter.recall(charges)
-        if verdict is None:
-            if control.slots.is_hopeless(ticket):
-                await _refuse(arrival, send, control.overloaded(arrival, caller))
-                return
-            verdict = await control.limiter.charge(charges)
+        if verdict := control.limiter.recall(charges):
+            answer = control.over_limits(arrival, caller, charges, verdict)
+            repeat = Repeat(arrival, caller, content, verdict.refused(charges), answer)
+            control.repeats.remember(scope, repeat, verdict.retry_after_s)
+            await _refuse(arrival, send, answer)
+            return
+        if control.slots.is_hopeless(ticket):
+            await _refuse(arrival, send, control.overloaded(arrival, caller))
+            return
+        verdict = await control.limiter.charge(charges)
         if not verdict.allowed:
             await _refuse(arrival, send, control.over_limits(arrival, caller, charges, verdict))
             return
@@ -85,6 +96,7 @@ class Gate:
                 return
         added = answers.added(arrival.request_id, verdict)
         answering = Answering(send, added, control.slots, ticket)
+        _introduce(scope, arrival)
         scope[RELEASE] = answering.release
         scope[ADMISSION] = arrival.admission(caller, verdict.quotas)
         try:
@@ -98,12 +110,7 @@ class Gate:
     def _arrive(self, scope: Scope) -> Arrival:
         peer, _port = scope.get("client") or ("", 0)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        arrival = self.control.arrive(scope["method"], path, peer, scope["headers"])
-        if arrival.address != peer:
-            scope["client"] = (arrival.address, 0)
-        if arrival.is_https:
-            scope["scheme"] = "https"
-        return arrival
+        return self.control.arrive(scope["method"], path, peer, scope["headers"])
 
     async def _body(self, arrival: Arrival, receive: Receive) -> Body | Unread:
         if not arrival.headers.has_body:
@@ -157,6 +164,15 @@ class Answering:
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.release()
         await self._send(message)
+
+
+def _introduce(scope: Scope, arrival: Arrival) -> None:
+    """Tell the application who came, and how, before proxies of ours."""
+    peer, _port = scope.get("client") or ("", 0)
+    if arrival.address != peer:
+        scope["client"] = (arrival.address, 0)
+    if arrival.is_https:
+        scope["scheme"] = "https"
 
 
 async def _refuse(arrival: Arrival, send: Send, answer: Answer) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from django.conf import settings
@@ -85,6 +85,11 @@ class Arrival:
             decision_id=decision_id,
             request_id=_request_id(given[b"x-request-id"], decision_id) if trusted else decision_id,
         )
+
+    def again(self) -> "Arrival":
+        """A request like this one, to be decided anew."""
+        decision_id = uuid7().hex
+        return replace(self, decision_id=decision_id, request_id=decision_id)
 
     @property
     def body_limit(self) -> int:

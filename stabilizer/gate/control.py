@@ -23,6 +23,7 @@ from stabilizer.gate.arrival import Arrival
 from stabilizer.gate.body import Unread
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.refusals import RefusalLog
+from stabilizer.gate.repeats import Repeat, Repeats
 from stabilizer.gate.slots import Clock, Slots
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Control:
         self._configure = configure
         self._starting: asyncio.Task[None] | None = None
         self._log = RefusalLog(clock)
+        self.repeats = Repeats(self.limiter.refusals, clock)
 
     async def start(self) -> None:
         """Read the configuration and lease slots. Twice is once."""
@@ -174,11 +176,15 @@ class Control:
         self, arrival: Arrival, caller: Caller, charges: Sequence[Charge], verdict: Verdict
     ) -> Answer:
         """The refusal of a caller whose charges were not accepted."""
-        violated = frozenset(verdict.violated)
-        for charge in charges:
-            if charge.limit.name in violated:
-                self._record(arrival, caller, charge.limit.name, charge.key)
+        for charge in verdict.refused(charges):
+            self._record(arrival, caller, charge.limit.name, charge.key)
         return answers.over_limits(arrival, verdict)
+
+    def over_limits_still(self, arrival: Arrival, repeat: Repeat) -> Answer:
+        """The refusal of a request that was refused a moment ago, and comes again as it was."""
+        for charge in repeat.violated:
+            self._record(arrival, repeat.caller, charge.limit.name, charge.key)
+        return repeat.answer_to(arrival)
 
     def overloaded(self, arrival: Arrival, caller: Caller) -> Answer:
         """The refusal of a request for which there was no slot in time."""
