@@ -21,6 +21,9 @@ PATIENCE_S = 2
 BACKLOG = "65535"
 #: Threads that run Django's code, behind whichever door.
 THREADS = "4"
+#: Ours writes an answer at once; what stands for an ASGI server alone is uvicorn as it is.
+OUR_HTTP = "stabilizer.corked:CorkedProtocol"
+BARE = ("nothing", "words")
 BIN = Path(sys.executable).parent
 
 
@@ -47,7 +50,8 @@ def uvicorn(application: str, place: Place, **env: str) -> AbstractContextManage
     """`bench.apps:APPLICATION` on the server that Stabilizer runs on, with its options."""
     port = ports.free()
     command = [str(BIN / "uvicorn"), f"bench.apps:{application}", "--port", str(port)]
-    command += ["--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
+    http = "httptools" if application in BARE else OUR_HTTP
+    command += ["--loop", "uvloop", "--http", http, "--lifespan", "off"]
     command += ["--backlog", BACKLOG, "--no-access-log", "--log-level", "warning"]
     command += ["--no-proxy-headers", "--no-server-header"]
     return started(f"uvicorn-{application}", command, port, place, **env)

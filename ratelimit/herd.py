@@ -69,6 +69,8 @@ class Drain:
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
         self._first: int | None = None
+        #: The last answer of `rate`, and its second: it depends on seconds that are over.
+        self._rate = (-1, FIRST_RATE)
 
     def count(self, now: int, requests: int) -> None:
         if self._first is None:
@@ -85,4 +87,7 @@ class Drain:
         measured = min(MEASURED_S, now - self._first)
         if measured < 1:
             return max(FIRST_RATE, self._counts[now])
-        return sum(self._counts[now - age] for age in range(1, measured + 1)) / measured
+        if self._rate[0] != now:
+            counted = sum(self._counts[now - age] for age in range(1, measured + 1))
+            self._rate = (now, counted / measured)
+        return self._rate[1]

@@ -21,7 +21,7 @@ from ratelimit.store import Store, StoreAway
 BATCH = 100
 CHARGE = Script(Path(__file__).parent / "lua" / "charge.lua")
 #: How long charges wait for each other when nobody is in a hurry.
-GATHER_S = 0.005
+GATHER_S = 0.015
 NEVER = float("-inf")
 UNLIMITED = Verdict(True, ())
 

@@ -28,6 +28,7 @@ from django.core.management.base import SystemCheckError
 
 from stabilizer import listener
 from stabilizer.acceptor import Acceptor
+from stabilizer.corked import CorkedProtocol
 
 logger = logging.getLogger("stabilizer.server")
 
@@ -111,7 +112,7 @@ def serve(listeners: Sequence[socket.socket]) -> int:
         uvicorn.Config(
             application,
             loop="uvloop",
-            http="httptools",
+            http=CorkedProtocol,
             ws="none",
             lifespan="on",
             backlog=settings.SERVER_BACKLOG,

@@ -82,7 +82,8 @@ class Gate:
         if control.slots.is_hopeless(ticket):
             await _refuse(arrival, send, control.overloaded(arrival, caller))
             return
-        verdict = await control.limiter.charge(charges)
+        with control.slots.expecting(ticket):
+            verdict = await control.limiter.charge(charges)
         if not verdict.allowed:
             await _refuse(arrival, send, control.over_limits(arrival, caller, charges, verdict))
             return

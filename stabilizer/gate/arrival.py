@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from django.conf import settings
@@ -88,8 +88,9 @@ class Arrival:
 
     def again(self) -> "Arrival":
         """A request like this one, to be decided anew."""
-        decision_id = uuid7().hex
-        return replace(self, decision_id=decision_id, request_id=decision_id)
+        id = uuid7().hex
+        policy, headers, address = self.policy, self.headers, self.address
+        return Arrival(self.method, self.path, policy, headers, address, self.is_https, id, id)
 
     @property
     def body_limit(self) -> int:

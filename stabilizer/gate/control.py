@@ -176,14 +176,12 @@ class Control:
         self, arrival: Arrival, caller: Caller, charges: Sequence[Charge], verdict: Verdict
     ) -> Answer:
         """The refusal of a caller whose charges were not accepted."""
-        for charge in verdict.refused(charges):
-            self._record(arrival, caller, charge.limit.name, charge.key)
+        self._record_all(arrival, caller, verdict.refused(charges))
         return answers.over_limits(arrival, verdict)
 
     def over_limits_still(self, arrival: Arrival, repeat: Repeat) -> Answer:
         """The refusal of a request that was refused a moment ago, and comes again as it was."""
-        for charge in repeat.violated:
-            self._record(arrival, repeat.caller, charge.limit.name, charge.key)
+        self._record_all(arrival, repeat.caller, repeat.violated)
         return repeat.answer_to(arrival)
 
     def overloaded(self, arrival: Arrival, caller: Caller) -> Answer:
@@ -204,6 +202,14 @@ class Control:
             return []
         return [charge for charge in charges if charge.limit.refundable]
 
+    def _record_all(self, arrival: Arrival, caller: Caller, violated: Sequence[Charge]) -> None:
+        tenant, context = _tenant(caller), arrival.context
+        for charge in violated:
+            self._log.record(arrival.policy.name, charge.limit.name, charge.key, tenant, context)
+
     def _record(self, arrival: Arrival, caller: Caller, limit: str, key: str) -> None:
-        tenant = caller.principal.tenant if caller.principal else ""
-        self._log.record(arrival.policy.name, limit, key, tenant, arrival.context)
+        self._log.record(arrival.policy.name, limit, key, _tenant(caller), arrival.context)
+
+
+def _tenant(caller: Caller) -> str:
+    return caller.principal.tenant if caller.principal else ""

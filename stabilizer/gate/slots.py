@@ -5,7 +5,8 @@ on it. `waiting` stands in it for requests of an event loop, `wsgi` for threads.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Literal
 
@@ -16,6 +17,7 @@ TENTH = 10
 Place = Literal["admin", "critical", "normal", "sheddable"]
 #: In the order in which they are served.
 ORDER: tuple[Place, ...] = ("critical", "normal", "admin", "sheddable")
+NOBODY: Mapping[Place, int] = dict.fromkeys(ORDER, 0)
 Clock = Callable[[], float]
 
 
@@ -62,6 +64,8 @@ class Slots:
         self.queue_length = queue_length
         self._held: dict[Place, int] = dict.fromkeys(ORDER, 0)
         self._asked: dict[Place, int] = dict.fromkeys(ORDER, 0)
+        #: By tickets that will come next, whatever is decided of them until then.
+        self._expected: dict[Place, int] = dict.fromkeys(ORDER, 0)
         self._queues: dict[Place, OrderedDict[Ticket, None]] = {
             place: OrderedDict() for place in ORDER
         }
@@ -98,20 +102,34 @@ class Slots:
         self._grant(ticket)
         return True
 
+    @contextmanager
+    def expecting(self, ticket: Ticket) -> Iterator[None]:
+        """`ticket` comes after this block; those who come meanwhile count it as before them."""
+        self._expected[ticket.place] += ticket.weight
+        try:
+            yield
+        finally:
+            self._expected[ticket.place] -= ticket.weight
+
     def is_hopeless(self, ticket: Ticket) -> bool:
         """Whether there is no room to wait, or so many are ahead that it would be in vain."""
-        if not self.waiting and self._fits(ticket):
+        return self._is_hopeless(ticket, self._expected)
+
+    def _is_hopeless(self, ticket: Ticket, expected: Mapping[Place, int]) -> bool:
+        sooner = expected[ticket.place]
+        if not self.waiting and not sooner and self._fits(ticket):
             return False
-        if len(self._queues[ticket.place]) >= self.queue_length:
+        if sooner + len(self._queues[ticket.place]) >= self.queue_length:
             return True
         if not self.waiting or ticket.place == "admin":
             return False
-        ahead = sum(self._asked[place] for place in ORDER[: ORDER.index(ticket.place) + 1])
+        before = ORDER[: ORDER.index(ticket.place) + 1]
+        ahead = sum(self._asked[place] + expected[place] for place in before)
         return ahead > self._drain.within(ticket.deadline - self._clock())
 
     def join(self, ticket: Ticket) -> bool:
         """Queue `ticket`, which may be settled before this returns; False if that is hopeless."""
-        if self.is_hopeless(ticket):
+        if self._is_hopeless(ticket, NOBODY):
             return False
         if not self.waiting:
             self._drain.begin()

@@ -1,5 +1,6 @@
 """The slots: order, reserve, guarantee, and that none is ever lost."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -130,6 +131,27 @@ def test_nobody_waits_in_vain(wait_s: float, joins: bool):
     assert slots.is_hopeless(late) is not joins
     assert slots.join(late) is joins
     assert slots.waiting == 20 + joins
+
+
+def test_those_who_are_expected_are_before_those_who_come_meanwhile():
+    slots = standing(10, ahead=20)
+    last = ticket(deadline=slots._clock.now + 20.5 / slots._drain.within(1))
+    assert not slots.is_hopeless(last)
+    with slots.expecting(ticket()):
+        assert slots.is_hopeless(last)
+        assert not slots.is_hopeless(ticket("critical", deadline=last.deadline))
+    assert slots.join(last)
+
+
+def test_no_more_are_expected_than_may_wait():
+    slots = Slots(1, queue_length=3, clock=lambda: 0)
+    with ExitStack() as stack:
+        for _ in range(3):
+            late = ticket(deadline=1)
+            assert not slots.is_hopeless(late)
+            stack.enter_context(slots.expecting(late))
+        assert slots.is_hopeless(ticket(deadline=1))
+    assert slots.take(ticket(deadline=1))
 
 
 def test_who_goes_first_waits_for_nobody_behind_it():
