@@ -9,7 +9,6 @@ from stabilizer.gate.arrival import ADMISSION, RELEASE, Arrival
 from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
 from stabilizer.gate.control import Control
 from stabilizer.gate.identity import Caller
-from stabilizer.gate.repeats import Repeat
 from stabilizer.gate.slots import Slots, Ticket
 from stabilizer.gate.waiting import Outcome
 from stabilizer.serving import Scope, Send
@@ -74,10 +73,9 @@ class Gate:
         charges = identity.charges(arrival.policy, caller)
         ticket = arrival.ticket(control.clock())
         if verdict := control.limiter.recall(charges):
-            answer = control.over_limits(arrival, caller, charges, verdict)
-            repeat = Repeat(arrival, caller, content, verdict.refused(charges), answer)
+            repeat = control.over_limits_known(arrival, caller, content, charges, verdict)
             control.repeats.remember(scope, repeat, verdict.retry_after_s)
-            await _refuse(arrival, send, answer)
+            await _refuse(arrival, send, repeat.answer)
             return
         if control.slots.is_hopeless(ticket):
             await _refuse(arrival, send, control.overloaded(arrival, caller))

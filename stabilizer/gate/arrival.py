@@ -88,9 +88,18 @@ class Arrival:
 
     def again(self) -> "Arrival":
         """A request like this one, to be decided anew."""
-        id = uuid7().hex
-        policy, headers, address = self.policy, self.headers, self.address
-        return Arrival(self.method, self.path, policy, headers, address, self.is_https, id, id)
+        decision_id = uuid7().hex
+        # Six times as fast as `dataclasses.replace`.
+        return Arrival(
+            self.method,
+            self.path,
+            self.policy,
+            self.headers,
+            self.address,
+            self.is_https,
+            decision_id,
+            request_id=decision_id,
+        )
 
     @property
     def body_limit(self) -> int:

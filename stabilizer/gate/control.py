@@ -20,7 +20,7 @@ from stabilizer.gate import answers
 from stabilizer.gate.address import Proxies
 from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import Arrival
-from stabilizer.gate.body import Unread
+from stabilizer.gate.body import Body, Unread
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.refusals import RefusalLog
 from stabilizer.gate.repeats import Repeat, Repeats
@@ -178,6 +178,20 @@ class Control:
         """The refusal of a caller whose charges were not accepted."""
         self._record_all(arrival, caller, verdict.refused(charges))
         return answers.over_limits(arrival, verdict)
+
+    def over_limits_known(
+        self,
+        arrival: Arrival,
+        caller: Caller,
+        content: Body,
+        charges: Sequence[Charge],
+        verdict: Verdict,
+    ) -> Repeat:
+        """The refusal of a caller whose charges are known to be refused, for it to hear again."""
+        violated = verdict.refused(charges)
+        self._record_all(arrival, caller, violated)
+        answer = answers.over_limits(arrival, verdict)
+        return Repeat(arrival, caller, content, violated, answer)
 
     def over_limits_still(self, arrival: Arrival, repeat: Repeat) -> Answer:
         """The refusal of a request that was refused a moment ago, and comes again as it was."""

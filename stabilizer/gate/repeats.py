@@ -54,13 +54,20 @@ class Repeats:
         self._refusals = refusals
         self._clock = clock
         self._known: dict[Hashable, _Known] = {}
+        #: When the last of them is over.
+        self._until = 0.0
 
     def find(self, scope: Scope) -> Repeat | None:
         """The refusal of a request with this method, path, sender and headers; not yet its body."""
-        known = self._known.get(_head(scope)) if self._known else None
-        if known is None or known.changes != self._refusals.changes:
+        now = self._clock()
+        if now >= self._until:
+            # Where nobody is refused, no request pays for its key.
+            self._known.clear()
             return None
-        return known.repeat if self._clock() < known.until else None
+        known = self._known.get(_head(scope))
+        if known is None or now >= known.until or known.changes != self._refusals.changes:
+            return None
+        return known.repeat
 
     def remember(self, scope: Scope, repeat: Repeat, wait_s: float) -> None:
         """Keep what this request hears for `wait_s`, unless it is large or has an id of its own."""
@@ -73,6 +80,7 @@ class Repeats:
         head = _head(scope)
         self._known.pop(head, None)
         self._known[head] = _Known(repeat, until, self._refusals.changes)
+        self._until = max(self._until, until)
         if len(self._known) > MOST:
             del self._known[next(iter(self._known))]
 

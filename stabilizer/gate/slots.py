@@ -17,7 +17,7 @@ TENTH = 10
 Place = Literal["admin", "critical", "normal", "sheddable"]
 #: In the order in which they are served.
 ORDER: tuple[Place, ...] = ("critical", "normal", "admin", "sheddable")
-NOBODY: Mapping[Place, int] = dict.fromkeys(ORDER, 0)
+NONE_EXPECTED: Mapping[Place, int] = dict.fromkeys(ORDER, 0)
 Clock = Callable[[], float]
 
 
@@ -129,7 +129,7 @@ class Slots:
 
     def join(self, ticket: Ticket) -> bool:
         """Queue `ticket`, which may be settled before this returns; False if that is hopeless."""
-        if self._is_hopeless(ticket, NOBODY):
+        if self._is_hopeless(ticket, NONE_EXPECTED):
             return False
         if not self.waiting:
             self._drain.begin()

@@ -8,19 +8,7 @@ from django.conf import settings
 from ratelimit.limiter import Limiter
 from ratelimit.store import Store
 from tests.faults.proxy import Proxy
-
-
-class HandClock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
+from tests.hand_clock import HandClock
 
 
 @pytest.fixture

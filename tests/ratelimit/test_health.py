@@ -1,7 +1,7 @@
 import pytest
 
 from ratelimit.health import Health, Mode
-from tests.ratelimit.conftest import HandClock
+from tests.hand_clock import HandClock
 
 
 @pytest.fixture

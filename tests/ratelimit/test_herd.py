@@ -1,7 +1,7 @@
 from collections import Counter
 
 from ratelimit.herd import LONGEST_S, Herd
-from tests.ratelimit.conftest import HandClock
+from tests.hand_clock import HandClock
 
 
 def serve(herd: Herd, hand: HandClock, per_second: int, seconds: int) -> None:

@@ -10,7 +10,7 @@ import redis
 from ratelimit.leases import KEYS, SlotLease
 from ratelimit.store import Store
 from tests.faults.proxy import Proxy
-from tests.ratelimit.conftest import HandClock
+from tests.hand_clock import HandClock
 
 LEASE_S = 0.2
 

@@ -1,6 +1,6 @@
 from ratelimit.gcra import Charge, Limit
 from ratelimit.local import LocalLimits
-from tests.ratelimit.conftest import HandClock
+from tests.hand_clock import HandClock
 
 TEN = Charge(Limit("ten", 10, 600), "rl:{t}:ten")
 

@@ -1,6 +1,6 @@
 from ratelimit.gcra import Charge, Limit
 from ratelimit.memory import Refusals
-from tests.ratelimit.conftest import HandClock
+from tests.hand_clock import HandClock
 
 LIMIT = Limit("udid", 5, 300)
 CHARGE = Charge(LIMIT, "rl:{t}:x")

@@ -13,7 +13,7 @@ from ratelimit import store as store_module
 from ratelimit.revision import DATABASE_ALONE_EVERY_S, DATABASE_EVERY_S, Watcher
 from ratelimit.store import Store
 from tests.faults.proxy import Proxy
-from tests.ratelimit.conftest import HandClock
+from tests.hand_clock import HandClock
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ async def transport(ends):
 
 
 @pytest.fixture
-async def written(transport, monkeypatch):
+async def written(transport):
     """A corked transport, and what it gives to the real one, write by write."""
     written = []
 
@@ -77,8 +77,8 @@ async def test_closing_sends_what_was_written(written, ends):
 
 
 async def test_a_connection_that_was_lost_is_not_written_to(written, transport):
-    corked_transport, writes = written
-    corked_transport.write(b"too late")
+    ours, writes = written
+    ours.write(b"too late")
     transport.abort()
     await asyncio.sleep(0)
     assert writes == []

@@ -13,6 +13,7 @@ from ratelimit.store import Store
 from stabilizer.gate import policy
 from stabilizer.gate.admission import Gate
 from stabilizer.gate.control import Control
+from tests.hand_clock import HandClock
 from tests.stabilizer.gate.door import Door
 
 
@@ -62,6 +63,11 @@ def policies_in_force() -> Iterator[policy.PolicyTable]:
     yield policy.table
     policy.table.swap(policy.DEFAULTS)
     snapshot.forget()
+
+
+@pytest.fixture
+def hand() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture

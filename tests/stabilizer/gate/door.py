@@ -11,15 +11,6 @@ from stabilizer.gate.arrival import ADMISSION, Admission
 Headers = Mapping[str, str]
 
 
-class HandClock:
-    """A clock that moves when told."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @dataclass
 class Reply:
     """What came back; `status` 0 means that nothing did."""
@@ -116,3 +107,11 @@ class Door:
         connection.reply.admission = scope.get(ADMISSION)
         connection.reply.scope = scope
         return connection.reply
+
+
+async def create(
+    door: Door, *, udid: str, headers: Headers | None = None, peer: str = "127.0.0.1"
+) -> Reply:
+    """A device asks for a code."""
+    data = {"app_type": "tv", "udid": udid}
+    return await door.knock("POST", "/api/v1/pairings/", data=data, headers=headers, peer=peer)

@@ -15,26 +15,13 @@ from ratelimit import shared_networks
 from ratelimit.gcra import Limit
 from ratelimit.models import LimitRow
 from stabilizer.gate.policy import DEFAULTS, Policy, Rule, ensure_rows
-from tests.stabilizer.gate.door import Door, HandClock
-
-
-async def create(door, *, udid, headers=None, peer="127.0.0.1"):
-    data = {"app_type": "tv", "udid": udid}
-    return await door.knock("POST", "/api/v1/pairings/", data=data, headers=headers, peer=peer)
+from tests.stabilizer.gate.door import Door, create
+from tests.stabilizer.gate.policies import limited
 
 
 async def login(door, path, content=b"username=admin&password=wrong"):
     headers = {"content-type": "application/x-www-form-urlencoded"}
     return await door.knock("POST", path, headers=headers, content=content)
-
-
-def limited(*limits: tuple[str, int, int], **options) -> dict[str, Policy]:
-    """The policies, with limits by network on every path that has no policy of its own."""
-    rules = tuple(
-        Rule(Limit(name, quantity, window_s), ("network",), f"default.{name}")
-        for name, quantity, window_s in limits
-    )
-    return {**DEFAULTS, "default": Policy("default", rules=rules, **options)}
 
 
 async def test_a_refusal_says_all_that_the_caller_needs(door, policies_in_force):
@@ -432,7 +419,7 @@ async def test_an_edit_of_the_policies_forgets_who_was_refused(door, policies_in
 
 
 async def test_refusals_in_the_trail_say_how_many_followed_within_ten_seconds(
-    gates, app, policies_in_force, monkeypatch
+    gates, app, hand, policies_in_force, monkeypatch
 ):
     records = []
 
@@ -442,7 +429,6 @@ async def test_refusals_in_the_trail_say_how_many_followed_within_ten_seconds(
 
     monkeypatch.setattr(audit, "record", record)
     policies_in_force.swap(limited(("few", 1, 60)))
-    hand = HandClock()
     gate = await gates(app, clock=hand)
     door = Door(gate)
     await door.knock()

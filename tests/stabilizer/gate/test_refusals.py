@@ -8,12 +8,6 @@ import audit
 from audit.context import RequestContext
 from stabilizer.gate import refusals
 from stabilizer.gate.refusals import RefusalLog
-from tests.stabilizer.gate.door import HandClock
-
-
-@pytest.fixture
-def hand():
-    return HandClock()
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from stabilizer.gate.arrival import Arrival
 from stabilizer.gate.headers import Headers
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.policy import DEFAULTS
-from tests.stabilizer.gate.door import Door, HandClock
-from tests.stabilizer.gate.test_limits import create, limited
+from tests.stabilizer.gate.door import Door, create
+from tests.stabilizer.gate.policies import limited
 
 
 @pytest.fixture
@@ -26,11 +26,6 @@ def looked_at(monkeypatch):
 
     monkeypatch.setattr(Arrival, "read", counted)
     return paths
-
-
-@pytest.fixture
-def hand():
-    return HandClock()
 
 
 @pytest.fixture
@@ -133,6 +128,13 @@ async def test_a_request_that_a_proxy_of_ours_has_named_keeps_its_name(door, gat
     for _ in range(3):
         reply = await door.knock(path="/limited", headers={"x-request-id": "named-before"})
         assert (reply.status, reply["x-request-id"]) == (429, "named-before")
+
+
+async def test_nothing_is_kept_when_the_last_second_is_over(door, gate, refused, hand):
+    await door.knock(path="/limited")
+    hand.now += 1
+    await door.knock(path="/static/app.css")
+    assert not gate.control.repeats._known
 
 
 async def test_the_oldest_is_forgotten_first(door, refused, looked_at, monkeypatch):
