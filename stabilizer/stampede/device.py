@@ -66,7 +66,8 @@ class Identity:
 
     @property
     def smartcard_sn(self) -> str:
-        return f"SC{1 + self.number % SUBSCRIBERS:06d}{1 + self.number // SUBSCRIBERS:04d}"
+        """From the last card down: whoever was paired by hand has been given the first."""
+        return f"SC{1 + self.number % SUBSCRIBERS:06d}{CARDS - self.number // SUBSCRIBERS:04d}"
 
 
 class Unserved(Exception):

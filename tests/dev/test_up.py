@@ -41,10 +41,14 @@ class Running:
         return [*named, *map(int, found.stdout.split())]
 
 
+def fresh_environment() -> dict[str, str]:
+    mine = SETTINGS | {"DB", "COVERAGE_PROCESS_CONFIG"}
+    return {name: value for name, value in os.environ.items() if name not in mine}
+
+
 def start(run_dir: Path, port: int, output: Path) -> subprocess.Popen[str]:
     """`python -m dev.up` without the settings of these tests, as in a fresh terminal."""
-    mine = SETTINGS | {"DB", "COVERAGE_PROCESS_CONFIG"}
-    env = {name: value for name, value in os.environ.items() if name not in mine}
+    env = fresh_environment()
     with output.open("w", encoding="utf-8") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "dev.up"],
@@ -104,12 +108,33 @@ def test_the_three_lines_it_prints_pair_a_screen(up: Running) -> None:
     lines = welcome.pairing_lines(up.facts["BASE_URL"], up.facts["API_KEY"])
     assert all(f"{line}\n" in printed for line in lines)
 
+    said = pair_by_hand(up)
+
+    assert '"status":"approved"' in said.replace(" ", "")
+    assert '"access_token":' in said
+
+
+def pair_by_hand(up: Running) -> str:
+    lines = welcome.pairing_lines(up.facts["BASE_URL"], up.facts["API_KEY"])
     shell = subprocess.run(
         ["sh", "-c", "\n".join(lines)], capture_output=True, text=True, check=True
     )
+    return shell.stdout
 
-    assert '"status":"approved"' in shell.stdout.replace(" ", "")
-    assert '"access_token":' in shell.stdout
+
+def test_who_has_paired_a_screen_by_hand_sees_a_whole_stampede_served(up: Running) -> None:
+    pair_by_hand(up)
+    command = [sys.executable, "manage.py", "stampede", "--devices", "20", "--at-once"]
+
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=fresh_environment() | {"RUN_DIR": str(up.run_dir)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_it_shows_the_addresses(up: Running) -> None:

@@ -122,8 +122,8 @@ def test_ten_thousand_devices_share_neither_name_nor_network_nor_smartcard():
 
 
 def test_smartcards_are_named_as_the_demo_names_them():
-    assert Identity(0, 0).smartcard_sn == demo.smartcard_sn(1, 1)
-    assert Identity(9_999, 0).smartcard_sn == demo.smartcard_sn(1000, 10)
+    assert Identity(0, 0).smartcard_sn == demo.smartcard_sn(1, 10)
+    assert Identity(9_999, 0).smartcard_sn == demo.smartcard_sn(1000, 1)
 
 
 def token(**claims: str) -> str:
@@ -432,7 +432,7 @@ def test_nobody_is_served_where_nobody_listens(monkeypatch, capsys):
 @pytest.fixture
 def service(transactional_db, redis_client) -> Iterator[Callable[[], int]]:
     """A running service with the demo's data: its port, and the key in API_KEY."""
-    made = demo.make(subscribers=60, cards=1)
+    made = demo.make(subscribers=60, cards=10)
     revision.refresh()
     with listener.listen("127.0.0.1", 0, 1024)[0] as shared:
         words = {"fds": [shared.fileno()], "TRUSTED_PROXIES": "127.0.0.1/32"}
