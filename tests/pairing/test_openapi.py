@@ -1,8 +1,11 @@
 """What the OpenAPI document says of pairing."""
 
+import re
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -64,3 +67,12 @@ def test_what_races_may_be_contended_which_is_our_fault(
     assert [status for status in answers if "`contended`" in answers[status]["description"]] == [
         "503"
     ]
+
+
+def test_the_page_of_the_api_needs_no_other_host(client: Client):
+    page = client.get("/api/docs/").content.decode()
+    addresses = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert any(address.endswith(".js") for address in addresses)
+    for address in addresses:
+        assert address.startswith("/static/"), address
+        assert finders.find(address.removeprefix("/static/")), address
