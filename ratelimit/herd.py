@@ -21,6 +21,8 @@ PROMISED = 1.25
 LEAST_SHARE = 0.2
 #: Nobody is sent away for longer; when all seconds are full, those with the fewest take more.
 LONGEST_S = 60
+#: Until the rate was measured under load: too soon costs a refusal, too late leaves us idle.
+FIRST_LONGEST_S = 10
 
 
 class Herd:
@@ -29,6 +31,8 @@ class Herd:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        #: The first and the last second in which somebody was sent away, of this rush.
+        self._rush: tuple[int, int] | None = None
         self._all = Drain()
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
         self._returning: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -48,6 +52,7 @@ class Herd:
         """
         now = int(self._clock())
         with self._lock:
+            longest_s = self._longest_s(now)
             total = self._all.rate(now)
             rate = max(self._drains[kind].rate(now), total * LEAST_SHARE)
             rate += max(0, capacity - total)
@@ -55,12 +60,19 @@ class Herd:
             returning = self._returning[kind]
             for past in [second for second in returning if second <= now]:
                 del returning[past]
-            ahead = range(now + 1, now + 1 + LONGEST_S)
+            ahead = range(now + 1, now + 1 + longest_s)
             second = next((each for each in ahead if returning[each] < room), None)
             if second is None:
                 second = min(ahead, key=returning.__getitem__)
             returning[second] += 1
             return second - now
+
+    def _longest_s(self, now: int) -> int:
+        """What was served when there was room for all says nothing of how much we can serve."""
+        if self._rush is None or now - self._rush[1] > MEASURED_S:
+            self._rush = (now, now)
+        self._rush = (self._rush[0], now)
+        return LONGEST_S if now - self._rush[0] >= MEASURED_S else FIRST_LONGEST_S
 
 
 class Drain:

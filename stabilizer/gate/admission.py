@@ -71,14 +71,14 @@ class Gate:
             await _refuse(arrival, send, caller)
             return
         charges = identity.charges(arrival.policy, caller)
-        ticket = arrival.ticket(control.clock())
+        ticket = arrival.ticket(control.clock(), caller)
         if verdict := control.limiter.recall(charges):
             repeat = control.over_limits_known(arrival, caller, content, charges, verdict)
             control.repeats.remember(scope, repeat, verdict.retry_after_s)
             await _refuse(arrival, send, repeat.answer)
             return
         if control.slots.is_hopeless(ticket):
-            await _refuse(arrival, send, control.overloaded(arrival, caller))
+            await _refuse(arrival, send, control.overloaded(arrival, caller, ticket))
             return
         with control.slots.expecting(ticket):
             verdict = await control.limiter.charge(charges)
@@ -91,7 +91,7 @@ class Gate:
             receive = receive if isinstance(receive, Replay) else Replay(EMPTY, receive)
             outcome = await self._wait(ticket, receive)
             if outcome is not Outcome.GRANTED:
-                await self._turn_away(arrival, caller, charges, outcome, send)
+                await self._turn_away(arrival, caller, ticket, charges, outcome, send)
                 return
         added = answers.added(arrival.request_id, verdict)
         answering = Answering(send, added, control.slots, ticket)
@@ -102,7 +102,7 @@ class Gate:
             await self.app(scope, receive, answering)
         finally:
             control.slots.leave(ticket)
-            control.herd.served(arrival.policy.name)
+            control.herd.served(ticket.place)
             if refunds := control.refundable(arrival, charges, answering.status):
                 await control.limiter.refund(refunds)
 
@@ -129,6 +129,7 @@ class Gate:
         self,
         arrival: Arrival,
         caller: Caller,
+        ticket: Ticket,
         charges: Sequence[Charge],
         outcome: Outcome,
         send: Send,
@@ -136,7 +137,7 @@ class Gate:
         """No slot in time. Who got nothing pays nothing, and who has left hears nothing."""
         if outcome is Outcome.CLIENT_GONE:
             return
-        await _refuse(arrival, send, self.control.overloaded(arrival, caller))
+        await _refuse(arrival, send, self.control.overloaded(arrival, caller, ticket))
         await self.control.limiter.refund(charges)
 
 

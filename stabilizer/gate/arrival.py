@@ -128,14 +128,18 @@ class Arrival:
             self.policy = policy.table.policies[other]
         return caller
 
-    def ticket(self, now: float) -> Ticket:
+    def ticket(self, now: float, caller: Caller) -> Ticket:
         """Its claim to slots, until the policy's deadline or the client's own if that is sooner."""
         wait_ms: float = self.policy.wait_ms
         deadline_ms = self.headers.deadline_ms
         if deadline_ms is not None:
             wait_ms = min(wait_ms, deadline_ms)
-        place = cast(Place, self.policy.budget or self.policy.criticality)
-        return Ticket(place, self.policy.weight, now + wait_ms / 1000)
+        return Ticket(self._place(caller), self.policy.weight, now + wait_ms / 1000)
+
+    def _place(self, caller: Caller) -> Place:
+        if self.policy.continues and self.policy.criticality == "normal" and caller.is_proven:
+            return "begun"
+        return cast(Place, self.policy.budget or self.policy.criticality)
 
     def admission(self, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
         return Admission(

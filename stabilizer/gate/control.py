@@ -24,7 +24,7 @@ from stabilizer.gate.body import Body, Unread
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.refusals import RefusalLog
 from stabilizer.gate.repeats import Repeat, Repeats
-from stabilizer.gate.slots import Clock, Slots
+from stabilizer.gate.slots import Clock, Slots, Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -198,10 +198,10 @@ class Control:
         self._record_all(arrival, repeat.caller, repeat.violated)
         return repeat.answer_to(arrival)
 
-    def overloaded(self, arrival: Arrival, caller: Caller) -> Answer:
+    def overloaded(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
         """The refusal of a request for which there was no slot in time."""
         self._record(arrival, caller, "slots", arrival.policy.name)
-        wait_s = self.herd.retry_after(arrival.policy.name, self.slots.capacity)
+        wait_s = self.herd.retry_after(ticket.place, self.slots.capacity)
         return answers.overloaded(arrival, wait_s)
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:

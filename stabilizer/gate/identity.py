@@ -74,6 +74,11 @@ class Caller:
         return self.principal is None
 
     @property
+    def is_proven(self) -> bool:
+        """Shows a key, a token or a device_code of ours."""
+        return self.principal is not None or self.code is not None
+
+    @property
     def device_code(self) -> str | None:
         return self.code.digest if self.code else None
 

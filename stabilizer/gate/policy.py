@@ -57,6 +57,8 @@ class Policy:
     #: The named share of the slots that it may claim when all are taken.
     budget: str = ""
     rules: tuple[Rule, ...] = ()
+    #: It carries on a pairing that was begun: who proves itself goes before those who begin one.
+    continues: bool = False
     #: Longest wait for a slot.
     wait_ms: int = 1500
     #: What happens to the limits while their store is away.
@@ -111,16 +113,20 @@ DEFAULT = Policy("default", page=True)
 _POLICIES = (
     DEFAULT,
     Policy("pairing.create", rules=CREATE, body_fields=("client_id", "udid")),
-    Policy("pairing.renew", rules=(_rule("renew.device_code", 5, 300, "device_code"),)),
+    Policy(
+        "pairing.renew",
+        rules=(_rule("renew.device_code", 5, 300, "device_code"),),
+        continues=True,
+    ),
     # Its limit is the poll interval, which pairing keeps: too early is `slow_down`, not a refusal.
-    Policy("pairing.status"),
+    Policy("pairing.status", continues=True),
     Policy(
         "pairing.credentials",
         "critical",
         rules=(_rule("credentials.device_code", 5, 60, "device_code"),),
     ),
     Policy("pairing.ack", "critical", rules=(_rule("ack.device_code", 10, 60, "device_code"),)),
-    Policy("pairing.associate", rules=APPROVAL, body_fields=("user_code",)),
+    Policy("pairing.associate", rules=APPROVAL, body_fields=("user_code",), continues=True),
     Policy("activate", rules=APPROVAL, page=True),
     Policy("devices.list", "sheddable"),
     Policy("devices.write"),

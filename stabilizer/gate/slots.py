@@ -14,9 +14,11 @@ from stabilizer.gate.drain import DrainRate
 
 #: One slot in ten is kept for `critical` requests, and one in ten is the guarantee of `admin`.
 TENTH = 10
-Place = Literal["admin", "critical", "normal", "sheddable"]
+Place = Literal["admin", "critical", "begun", "normal", "sheddable"]
 #: In the order in which they are served.
-ORDER: tuple[Place, ...] = ("critical", "normal", "admin", "sheddable")
+ORDER: tuple[Place, ...] = ("critical", "begun", "normal", "admin", "sheddable")
+#: Where both wait, so many requests that carry on what was begun go before one that begins.
+BEGUN_FIRST = 3
 NONE_EXPECTED: Mapping[Place, int] = dict.fromkeys(ORDER, 0)
 Clock = Callable[[], float]
 
@@ -62,6 +64,8 @@ class Slots:
         self._clock = clock
         self._drain = DrainRate(clock)
         self.queue_length = queue_length
+        #: Requests of what was begun that were served while others waited to begin.
+        self._overtook = 0
         self._held: dict[Place, int] = dict.fromkeys(ORDER, 0)
         self._asked: dict[Place, int] = dict.fromkeys(ORDER, 0)
         #: By tickets that will come next, whatever is decided of them until then.
@@ -123,9 +127,15 @@ class Slots:
             return True
         if not self.waiting or ticket.place == "admin":
             return False
-        before = ORDER[: ORDER.index(ticket.place) + 1]
-        ahead = sum(self._asked[place] + expected[place] for place in before)
+        ahead = self._ahead(ticket.place, expected)
         return ahead > self._drain.within(ticket.deadline - self._clock())
+
+    def _ahead(self, place: Place, expected: Mapping[Place, int]) -> int:
+        before = ORDER[: ORDER.index(place) + 1]
+        ahead = {each: self._asked[each] + expected[each] for each in before}
+        if place == "normal":
+            ahead["begun"] = min(ahead["begun"], BEGUN_FIRST * (ahead["normal"] + 1))
+        return sum(ahead.values())
 
     def join(self, ticket: Ticket) -> bool:
         """Queue `ticket`, which may be settled before this returns; False if that is hopeless."""
@@ -165,14 +175,24 @@ class Slots:
             if not self._fits(ticket):
                 return
             self._remove(ticket)
+            self._count_overtaking(ticket.place)
             self._grant(ticket)
             ticket.wake()
+
+    def _count_overtaking(self, place: Place) -> None:
+        if place == "normal" or not self._queues["normal"]:
+            self._overtook = 0
+        elif place == "begun":
+            self._overtook += 1
 
     def _next(self) -> Ticket | None:
         if not self.waiting:
             return None
         if self._queues["admin"] and self._held["admin"] < self._guaranteed:
             return next(iter(self._queues["admin"]))
+        normal = self._queues["normal"]
+        if normal and self._overtook >= BEGUN_FIRST and not self._queues["critical"]:
+            return next(iter(normal))
         return next((ticket for queue in self._queues.values() for ticket in queue), None)
 
     def _fits(self, ticket: Ticket) -> bool:

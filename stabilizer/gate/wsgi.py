@@ -49,12 +49,12 @@ class GateMiddleware:
         if not verdict.allowed:
             refusal = self.control.over_limits(arrival, caller, charges, verdict)
             return _response(arrival, refusal)
-        ticket = arrival.ticket(self.control.clock())
+        ticket = arrival.ticket(self.control.clock(), caller)
         if not self._wait(ticket):
             limiter.refund_now(charges)
-            return _response(arrival, self.control.overloaded(arrival, caller))
+            return _response(arrival, self.control.overloaded(arrival, caller, ticket))
         request.META[ADMISSION] = arrival.admission(caller, verdict.quotas)
-        response = self._served(request, ticket, arrival.policy.name)
+        response = self._served(request, ticket)
         limiter.refund_now(self.control.refundable(arrival, charges, response.status_code))
         for name, value in answers.added(arrival.request_id, verdict):
             response[name.decode()] = value.decode()
@@ -84,7 +84,7 @@ class GateMiddleware:
             control.slots.drop(ticket)
             return ticket.state is State.GRANTED
 
-    def _served(self, request: HttpRequest, ticket: Ticket, kind: str) -> HttpResponseBase:
+    def _served(self, request: HttpRequest, ticket: Ticket) -> HttpResponseBase:
         response = None
         try:
             response = self.get_response(request)
@@ -92,15 +92,15 @@ class GateMiddleware:
             if response is not None and response.streaming:
                 # The thread goes on with the stream, and so does its slot.
                 closers: list[Callable[[], object]] = vars(response)["_resource_closers"]
-                closers.append(lambda: self._end(ticket, kind))
+                closers.append(lambda: self._end(ticket))
             else:
-                self._end(ticket, kind)
+                self._end(ticket)
         return response
 
-    def _end(self, ticket: Ticket, kind: str) -> None:
+    def _end(self, ticket: Ticket) -> None:
         with self.control.lock:
             self.control.slots.leave(ticket)
-        self.control.herd.served(kind)
+        self.control.herd.served(ticket.place)
 
 
 def _headers(meta: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:

@@ -1,6 +1,6 @@
 from collections import Counter
 
-from ratelimit.herd import LONGEST_S, Herd
+from ratelimit.herd import FIRST_LONGEST_S, LONGEST_S, MEASURED_S, Herd
 from tests.hand_clock import HandClock
 
 
@@ -10,9 +10,16 @@ def serve(herd: Herd, hand: HandClock, per_second: int, seconds: int) -> None:
         hand.advance(1)
 
 
+def rush(herd: Herd, hand: HandClock, per_second: int) -> None:
+    """So many are served per second while others are sent away."""
+    for _ in range(6):
+        herd.retry_after()
+        serve(herd, hand, per_second, seconds=1)
+
+
 def test_ten_thousand_come_back_as_a_ramp_of_what_can_be_served(hand: HandClock) -> None:
     herd = Herd(clock=hand)
-    serve(herd, hand, per_second=500, seconds=6)
+    rush(herd, hand, per_second=500)
     slots = Counter(herd.retry_after() for _ in range(10_000))
     assert set(slots.values()) == {625}
     assert sorted(slots) == list(range(1, 17))
@@ -34,9 +41,25 @@ def test_the_rate_is_that_of_the_last_seconds(hand: HandClock) -> None:
     assert Counter(herd.retry_after() for _ in range(250)) == {1: 125, 2: 125}
 
 
+def test_what_an_idle_service_served_sends_nobody_far_away(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    serve(herd, hand, per_second=1, seconds=60)
+    slots = Counter(herd.retry_after() for _ in range(1_000))
+    assert slots == dict.fromkeys(range(1, FIRST_LONGEST_S + 1), 100)
+
+
+def test_a_rush_is_over_when_nobody_was_sent_away_for_a_while(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    herd.retry_after()
+    hand.advance(MEASURED_S + 1)
+    serve(herd, hand, per_second=0, seconds=MEASURED_S)
+    assert max(herd.retry_after() for _ in range(100)) == FIRST_LONGEST_S
+
+
 def test_nobody_is_sent_away_for_longer_than_the_longest(hand: HandClock) -> None:
     herd = Herd(clock=hand)
-    serve(herd, hand, per_second=0, seconds=6)
+    herd.retry_after()
+    serve(herd, hand, per_second=0, seconds=MEASURED_S)
     slots = Counter(herd.retry_after() for _ in range(10 * LONGEST_S))
     assert max(slots) == LONGEST_S
     assert set(slots.values()) == {10}

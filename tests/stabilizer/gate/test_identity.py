@@ -117,3 +117,22 @@ def test_a_key_is_counted_by_its_plan_and_not_as_a_person(known, key):
     found = charges(come.policy, come.identify(json.dumps({"user_code": "X"}).encode()))
     assert [charge.limit.name for charge in found] == ["tenant"]
     assert found[0].key == f"rl:{{t{known.pk}}}:plan.tenant"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "place"),
+    [
+        ("GET", "/api/v1/pairings/UDID-1/", "begun"),
+        ("POST", "/api/v1/pairings/associate/", "begun"),
+        ("POST", "/api/v1/pairings/UDID-1/credentials/", "critical"),
+        ("POST", "/api/v1/pairings/", "normal"),
+        ("GET", "/api/v1/devices/", "sheddable"),
+    ],
+)
+def test_who_proves_itself_goes_first_with_what_was_begun(known, key, method, path, place):
+    device = device_code.mint(known.pk)
+    for credential in (key, device):
+        one = arrival(path, method, authorization=f"Bearer {credential}")
+        assert one.ticket(0, one.identify(b"")).place == place
+    stranger = arrival(path, method)
+    assert stranger.ticket(0, stranger.identify(b"")).place == place.replace("begun", "normal")

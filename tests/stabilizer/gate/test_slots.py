@@ -55,6 +55,52 @@ def test_a_freed_slot_goes_to_critical_before_normal_before_sheddable():
     assert slots.in_use == 0
 
 
+def order_of(slots: Slots, first: Ticket, tickets: list[Ticket]) -> list[Place]:
+    """The places of those who wait, in the order in which they get the only slot."""
+    order: list[Place] = []
+    for one in tickets:
+        one.wake = partial(order.append, one.place)
+    slots.leave(first)
+    for _ in range(len(tickets) - 1):
+        slots.leave(next(one for one in tickets if one.state is State.GRANTED))
+    return order
+
+
+def test_what_was_begun_is_carried_on_before_others_begin_but_one_in_four():
+    slots = slots_of(1)
+    (first,) = filled(slots)
+    tickets = [waiting(slots, place) for place in ("normal", "begun") for _ in range(6)]
+    turns = ["begun"] * 3 + ["normal"]
+    assert order_of(slots, first, tickets) == turns * 2 + ["normal"] * 4
+
+
+def test_those_who_begin_are_not_given_a_turn_that_none_of_them_waits_for():
+    slots = slots_of(1)
+    (first,) = filled(slots)
+    gone = waiting(slots)
+    tickets = [waiting(slots, "begun") for _ in range(4)]
+    assert order_of(slots, first, [*tickets[:3]]) == ["begun"] * 3
+    slots.drop(gone)
+    slots.leave(tickets[2])
+    assert tickets[3].state is State.GRANTED
+
+
+def test_critical_requests_go_before_the_turn_of_those_who_begin():
+    slots = slots_of(1)
+    (first,) = filled(slots)
+    tickets = [waiting(slots, place) for place in ("normal", *["begun"] * 4, "critical")]
+    assert order_of(slots, first, tickets) == ["critical", *["begun"] * 3, "normal", "begun"]
+
+
+def test_a_crowd_that_carries_on_leaves_those_who_begin_their_one_in_four():
+    slots = standing(10, ahead=20)
+    for _ in range(60):
+        assert slots.join(ticket("begun", deadline=1_000))
+    wait_s = 4 * 21.5 / slots._drain.within(1)
+    assert not slots.is_hopeless(ticket(deadline=slots._clock.now + wait_s))
+    assert slots.is_hopeless(ticket("sheddable", deadline=slots._clock.now + wait_s - 2))
+
+
 def test_within_a_class_who_came_first_is_served_first():
     slots = slots_of(1)
     (first,) = filled(slots)
