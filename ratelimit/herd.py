@@ -5,6 +5,7 @@ requests of a kind as we have served of that kind per second lately, and as was 
 obey find a slot. Whoever was let in brings requests of other kinds with it, which take their part.
 """
 
+import math
 import threading
 import time
 from collections import Counter, defaultdict
@@ -31,8 +32,8 @@ class Herd:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        #: The first and the last second in which somebody was sent away, of this rush.
-        self._rush: tuple[int, int] | None = None
+        #: In which second the rush of now began, and in which somebody was sent away last.
+        self._rush_began = self._sent_away = -math.inf
         self._all = Drain()
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
         self._returning: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -52,7 +53,7 @@ class Herd:
         """
         now = int(self._clock())
         with self._lock:
-            longest_s = self._longest_s(now)
+            longest_s = LONGEST_S if self._rushing_s(now) >= MEASURED_S else FIRST_LONGEST_S
             total = self._all.rate(now)
             rate = max(self._drains[kind].rate(now), total * LEAST_SHARE)
             rate += max(0, capacity - total)
@@ -67,12 +68,15 @@ class Herd:
             returning[second] += 1
             return second - now
 
-    def _longest_s(self, now: int) -> int:
-        """What was served when there was room for all says nothing of how much we can serve."""
-        if self._rush is None or now - self._rush[1] > MEASURED_S:
-            self._rush = (now, now)
-        self._rush = (self._rush[0], now)
-        return LONGEST_S if now - self._rush[0] >= MEASURED_S else FIRST_LONGEST_S
+    def _rushing_s(self, now: int) -> float:
+        """For how long more have come than there is room for; somebody is sent away right now.
+
+        What was served before says nothing of how much we can serve.
+        """
+        if now - self._sent_away > MEASURED_S:
+            self._rush_began = now
+        self._sent_away = now
+        return now - self._rush_began
 
 
 class Drain:

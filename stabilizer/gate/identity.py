@@ -76,7 +76,7 @@ class Caller:
     @property
     def is_proven(self) -> bool:
         """Shows a key, a token or a device_code of ours."""
-        return self.principal is not None or self.code is not None
+        return not self.is_stranger or self.code is not None
 
     @property
     def device_code(self) -> str | None:

@@ -1,6 +1,7 @@
 """Identity: from headers and a small body alone, whatever is in them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from django.db import connection
@@ -136,3 +137,12 @@ def test_who_proves_itself_goes_first_with_what_was_begun(known, key, method, pa
         assert one.ticket(0, one.identify(b"")).place == place
     stranger = arrival(path, method)
     assert stranger.ticket(0, stranger.identify(b"")).place == place.replace("begun", "normal")
+
+
+@pytest.mark.parametrize("criticality", ["critical", "sheddable"])
+def test_the_criticality_that_an_admin_gave_holds_for_what_was_begun_too(known, criticality):
+    one = arrival(
+        "/api/v1/pairings/UDID-1/", "GET", authorization=f"Bearer {device_code.mint(known.pk)}"
+    )
+    one.policy = replace(one.policy, criticality=criticality)
+    assert one.ticket(0, one.identify(b"")).place == criticality
