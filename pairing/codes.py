@@ -13,12 +13,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import audit
 from accounts.principal import Principal
-from audit import context
-from audit.entry import JSON
+from audit import context, floods
 from audit.prepared import Prepared, given
-from audit.thinning import Thinning
 from pairing import limits, user_code
 from pairing.lifetimes import CODE_REMEMBERED_S, CODE_S
 from pairing.models import MOVED, Pairing
@@ -66,7 +63,6 @@ class _Gap:
 
 
 _gap = _Gap()
-_unknowns = Thinning()
 
 
 def remember(tenant_id: int, code: str, *, instead_of: str | None = None) -> None:
@@ -182,9 +178,8 @@ def _unknown(principal: Principal) -> Refusal:
     it: they must not drive everything else out of the trail.
     """
     actor = str(principal)
-    if count := _unknowns.due((principal.tenant, actor)):
-        detail: dict[str, JSON] = {"count": count}
-        audit.record("code.unknown", "refused", actor=actor, tenant=principal.tenant, detail=detail)
+    cause = ("code.unknown", principal.tenant, actor)
+    floods.shared().record(cause, "code.unknown", "refused", actor=actor, tenant=principal.tenant)
     return Refusal("unknown_code")
 
 

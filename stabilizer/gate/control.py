@@ -10,6 +10,8 @@ from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, connections
 
+from audit import floods
+from audit.floods import Floods
 from ratelimit import limiter as limiters
 from ratelimit import revision
 from ratelimit.gcra import Charge, Verdict
@@ -22,7 +24,6 @@ from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import Arrival
 from stabilizer.gate.body import Body, Unread
 from stabilizer.gate.identity import Caller
-from stabilizer.gate.refusals import RefusalLog
 from stabilizer.gate.repeats import Repeat, Repeats
 from stabilizer.gate.slots import Clock, Slots, Ticket
 
@@ -54,6 +55,7 @@ class Control:
         cap: int | None = None,
         threads: int | None = None,
         configure: Callable[[], object] = follow_configuration,
+        refusals: Floods | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         cap = settings.GATE_SLOTS if cap is None else cap
@@ -83,7 +85,7 @@ class Control:
         self._holder: threading.Thread | None = None
         self._configure = configure
         self._starting: asyncio.Task[None] | None = None
-        self._log = RefusalLog(clock)
+        self._refusals = refusals or floods.shared()
         self.repeats = Repeats(self.limiter.refusals, clock)
 
     async def start(self) -> None:
@@ -95,7 +97,7 @@ class Control:
     async def stop(self) -> None:
         """Give the leased slots back."""
         self.started, self._starting = False, None
-        self._log.close()
+        self._refusals.close()
         await self.lease.stop()
 
     def start_now(self) -> None:
@@ -117,7 +119,7 @@ class Control:
         self.lease.nudge()
         if self._holder is not None:
             self._holder.join()
-        self._log.close()
+        self._refusals.close()
 
     async def _start(self) -> None:
         await asyncio.to_thread(self._read_configuration)
@@ -168,7 +170,7 @@ class Control:
             # The snapshot of callers was never read: the database has been away since the start.
             return answers.overloaded(arrival, 1)
         if caller.forged:
-            self._record(arrival, caller, "forged", caller.network)
+            self._record(arrival, caller, ["forged"], [caller.network])
             return answers.forged(arrival)
         return caller
 
@@ -176,7 +178,7 @@ class Control:
         self, arrival: Arrival, caller: Caller, charges: Sequence[Charge], verdict: Verdict
     ) -> Answer:
         """The refusal of a caller whose charges were not accepted."""
-        self._record_all(arrival, caller, verdict.refused(charges))
+        self._record_charges(arrival, caller, verdict.refused(charges))
         return answers.over_limits(arrival, verdict)
 
     def over_limits_known(
@@ -189,18 +191,18 @@ class Control:
     ) -> Repeat:
         """The refusal of a caller whose charges are known to be refused, for it to hear again."""
         violated = verdict.refused(charges)
-        self._record_all(arrival, caller, violated)
+        self._record_charges(arrival, caller, violated)
         answer = answers.over_limits(arrival, verdict)
         return Repeat(arrival, caller, content, violated, answer)
 
     def over_limits_still(self, arrival: Arrival, repeat: Repeat) -> Answer:
         """The refusal of a request that was refused a moment ago, and comes again as it was."""
-        self._record_all(arrival, repeat.caller, repeat.violated)
+        self._record_charges(arrival, repeat.caller, repeat.violated)
         return repeat.answer_to(arrival)
 
     def overloaded(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
         """The refusal of a request for which there was no slot in time."""
-        self._record(arrival, caller, "slots", arrival.policy.name)
+        self._record(arrival, caller, ["slots"], [arrival.policy.name])
         wait_s = self.herd.retry_after(ticket.place, self.slots.capacity)
         return answers.overloaded(arrival, wait_s)
 
@@ -216,13 +218,20 @@ class Control:
             return []
         return [charge for charge in charges if charge.limit.refundable]
 
-    def _record_all(self, arrival: Arrival, caller: Caller, violated: Sequence[Charge]) -> None:
-        tenant, context = _tenant(caller), arrival.context
-        for charge in violated:
-            self._log.record(arrival.policy.name, charge.limit.name, charge.key, tenant, context)
+    def _record_charges(self, arrival: Arrival, caller: Caller, violated: Sequence[Charge]) -> None:
+        names = [charge.limit.name for charge in violated]
+        self._record(arrival, caller, names, [charge.key for charge in violated])
 
-    def _record(self, arrival: Arrival, caller: Caller, limit: str, key: str) -> None:
-        self._log.record(arrival.policy.name, limit, key, _tenant(caller), arrival.context)
+    def _record(self, arrival: Arrival, caller: Caller, limits: list[str], keys: list[str]) -> None:
+        """`keys` are those by which `limits` count; one record for all that refuse a request."""
+        self._refusals.record(
+            (*limits, *keys),
+            "gate.refused",
+            "refused",
+            tenant=_tenant(caller),
+            detail={"policy": arrival.policy.name, "limits": limits, "keys": keys},
+            context=arrival.context,
+        )
 
 
 def _tenant(caller: Caller) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 #: The rate is that of the last whole window; a shorter one would jump with every slow request.
 WINDOW_S = 0.5
+#: What a new window counts in the mean over the last few: one alone is 20 % off either way.
+NEWEST = 0.2
 
 
 class DrainRate:
@@ -11,8 +13,8 @@ class DrainRate:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        #: The last rate that was measured, in whichever queue; 0 before there was one.
-        self.latest_per_s = 0.0
+        #: The mean of the last windows, of whichever queue; 0 before there was one.
+        self.mean_per_s = 0.0
         self.begin()
 
     def begin(self) -> None:
@@ -33,5 +35,7 @@ class DrainRate:
     def _roll(self) -> None:
         now = self._clock()
         if now - self._began >= WINDOW_S:
-            self._per_s = self.latest_per_s = self._granted / (now - self._began)
+            self._per_s = self._granted / (now - self._began)
+            before = self.mean_per_s or self._per_s
+            self.mean_per_s = before + NEWEST * (self._per_s - before)
             self._began, self._granted = now, 0

@@ -96,8 +96,8 @@ class Slots:
 
     @property
     def capacity(self) -> float:
-        """Slots granted per second when the queue stood last; 0 if it never has."""
-        return self._drain.latest_per_s
+        """Slots granted per second while a queue stood lately; 0 if none ever has."""
+        return self._drain.mean_per_s
 
     def take(self, ticket: Ticket) -> bool:
         """Grant `ticket` its slots at once, unless others wait for them or its time is up."""

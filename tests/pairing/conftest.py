@@ -12,9 +12,9 @@ from django.test import Client as Http
 
 from accounts import keys, snapshot
 from accounts.models import Client, Plan, Scope, Tenant, User
-from audit import entry
+from audit import entry, floods
+from audit.floods import Floods
 from audit.models import Outbox
-from audit.thinning import Thinning
 from pairing import codes, credentials, device_code
 from pairing.models import Pairing, Smartcard, Subscriber
 from ratelimit import limiter, store
@@ -32,7 +32,7 @@ def fresh(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(store, "_shared", patient)
     limiter._forget()
     monkeypatch.setattr(codes, "_gap", codes._Gap())
-    monkeypatch.setattr(codes, "_unknowns", Thinning())
+    monkeypatch.setattr(floods, "_shared", Floods())
     snapshot.forget()
     yield
     snapshot.forget()

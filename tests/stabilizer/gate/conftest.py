@@ -8,6 +8,7 @@ from django.conf import settings
 
 from accounts import keyring, keys, snapshot, tokens
 from accounts.models import Client, Plan, Tenant
+from audit.floods import Floods
 from ratelimit.limiter import Limiter
 from ratelimit.store import Store
 from stabilizer.gate import policy
@@ -95,7 +96,8 @@ async def gates(limiter: Limiter) -> AsyncIterator[Callable[..., Awaitable[Gate]
     async def make(app: Any, **options: Any) -> Gate:
         given = options.pop("limiter", limiter)
         # A Redis that knows no leases grants for 3 s only what a process has: as many as threads.
-        gate = Gate(app, Control(given, **{"configure": lambda: None, "threads": 16, **options}))
+        defaults = {"configure": lambda: None, "threads": 16, "refusals": Floods()}
+        gate = Gate(app, Control(given, **{**defaults, **options}))
         made.append(gate)
         await gate.start()
         return gate

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-import audit
+from audit import context, recording
+from audit.floods import Floods
 from pairing import device_code
 from pairing.oauth import DEVICE_GRANT
 from ratelimit import shared_networks
@@ -424,12 +425,12 @@ async def test_refusals_in_the_trail_say_how_many_followed_within_ten_seconds(
     records = []
 
     def record(action, outcome, *, detail, **_):
-        decision_id = audit.context.current().decision_id
-        records.append((action, detail["limit"], detail["count"], decision_id))
+        decision_id = context.current().decision_id
+        records.append((action, *detail["limits"], detail["count"], decision_id))
 
-    monkeypatch.setattr(audit, "record", record)
+    monkeypatch.setattr(recording, "record", record)
     policies_in_force.swap(limited(("few", 1, 60)))
-    gate = await gates(app, clock=hand)
+    gate = await gates(app, clock=hand, refusals=Floods(hand))
     door = Door(gate)
     await door.knock()
     first = (await door.knock()).problem["decision"]

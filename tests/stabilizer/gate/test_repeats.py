@@ -2,7 +2,7 @@
 
 import pytest
 
-import audit
+from audit import recording
 from ratelimit.limiter import Limiter
 from stabilizer.gate import identity, policy, repeats
 from stabilizer.gate.address import Proxies
@@ -109,12 +109,16 @@ async def test_what_was_given_back_can_be_had_at_once(door, gate, refused):
 
 
 async def test_all_repeats_are_counted_in_the_trail(door, gate, refused, monkeypatch):
-    records = []
-    monkeypatch.setattr(audit, "record", lambda *_, detail, **__: records.append(detail["count"]))
+    counts = []
+
+    def record(*_, detail, **__):
+        counts.append(detail["count"])
+
+    monkeypatch.setattr(recording, "record", record)
     for _ in range(20):
         await door.knock(path="/limited")
     await gate.stop()
-    assert records == [21]
+    assert counts == [21]
 
 
 async def test_a_large_request_is_not_remembered(door, refused, looked_at):

@@ -1,18 +1,23 @@
-"""The trail of refusals: no flood is lost, and none fills it."""
+"""A flood in the trail: nothing of it is lost, and it does not fill the trail."""
 
 from collections import Counter
 
 import pytest
 
-import audit
+from audit import context, floods, recording
 from audit.context import RequestContext
-from stabilizer.gate import refusals
-from stabilizer.gate.refusals import RefusalLog
+from audit.floods import Floods
+from tests.hand_clock import HandClock
+
+
+@pytest.fixture
+def hand():
+    return HandClock()
 
 
 @pytest.fixture
 def log(hand):
-    return RefusalLog(hand)
+    return Floods(hand)
 
 
 @pytest.fixture
@@ -21,15 +26,24 @@ def written(monkeypatch):
     written = []
 
     def record(action, outcome, *, detail, **_):
-        written.append((detail["key"], detail["count"], audit.context.current().decision_id))
+        written.append((detail["key"], detail["count"], context.current().decision_id))
 
-    monkeypatch.setattr(audit, "record", record)
+    monkeypatch.setattr(recording, "record", record)
     return written
 
 
 def refuse(log, key, decision_id="", times=1):
     for _ in range(times):
-        log.record("policy", "limit", key, "acme", RequestContext("request", decision_id, "::1"))
+        request = RequestContext("request", decision_id, "::1")
+        log.record(key, "gate.refused", "refused", detail={"key": key}, context=request)
+
+
+def test_a_flood_belongs_to_the_request_that_began_it(log, written):
+    with context.bound(RequestContext("request", "served", "::1")):
+        log.record("a", "code.unknown", "refused", detail={"key": "a"})
+        log.record("a", "code.unknown", "refused", detail={"key": "other"})
+    log.close()
+    assert written == [("a", 1, "served"), ("a", 1, "served")]
 
 
 def test_a_flood_that_has_ended_is_counted_when_somebody_else_is_refused(log, hand, written):
@@ -52,11 +66,11 @@ def test_a_single_refusal_has_no_second_record(log, hand, written):
 
 
 def test_a_flood_that_is_evicted_is_counted(log, written, monkeypatch):
-    monkeypatch.setattr(refusals, "KEYS", 2)
+    monkeypatch.setattr(floods, "CAUSES", 2)
     refuse(log, "a", "first", times=5)
     refuse(log, "b")
     refuse(log, "c")
-    assert written == [("a", 1, "first"), ("b", 1, ""), ("c", 1, ""), ("a", 4, "first")]
+    assert written == [("a", 1, "first"), ("b", 1, ""), ("a", 4, "first"), ("c", 1, "")]
 
 
 def test_when_the_process_stops_every_flood_is_counted_once(log, written):
