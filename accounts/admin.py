@@ -34,6 +34,8 @@ class AuditedAdmin(admin.ModelAdmin):
     """
 
     audit_action = ""
+    #: What the trail calls such a row; else its model's name.
+    audit_noun = ""
     #: Whether processes keep what is changed here in their snapshot.
     in_snapshot = True
 
@@ -60,7 +62,7 @@ class AuditedAdmin(admin.ModelAdmin):
         with transaction.atomic():
             audit.record_with_change(
                 self.audit_action,
-                subject=f"{obj._meta.model_name}:{obj.pk}",
+                subject=f"{self.audit_noun or obj._meta.model_name}:{obj.pk}",
                 actor=actor(request),
                 tenant=_slug(obj),
                 detail={"what": what, "name": str(obj), "fields": _changed_fields(message)},
@@ -142,6 +144,7 @@ POWERS = ("is_superuser", "groups", "user_permissions", "tenant")
 class UserAdmin(PersonAdmin, OfTenant, DjangoUserAdmin):
     """Staff of a tenant look after its people, but give nobody power, themselves included."""
 
+    audit_noun = "person"
     list_display = ("username", "email", "is_staff", "is_active", "last_login")
     list_select_related = ("tenant",)
     list_filter = ("is_staff", "is_superuser", "is_active")

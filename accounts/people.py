@@ -9,6 +9,8 @@ from django.db.models.signals import post_save
 
 import audit
 from accounts.models import User
+from audit import context, identifier
+from audit.context import RequestContext
 
 
 @contextmanager
@@ -18,7 +20,7 @@ def recorded(actor: str) -> Iterator[None]:
     def record(instance: User, created: bool, **_: Any) -> None:
         audit.record_with_change(
             "person.changed",
-            subject=f"user:{instance.pk}",
+            subject=f"person:{instance.pk}",
             actor=actor,
             tenant=instance.tenant.slug if instance.tenant else "",
             detail={"what": "added" if created else "changed", "name": instance.username},
@@ -26,7 +28,7 @@ def recorded(actor: str) -> Iterator[None]:
 
     post_save.connect(record, sender=User, weak=False)
     try:
-        with transaction.atomic():
+        with context.bound(RequestContext(identifier.new())), transaction.atomic():
             yield
     finally:
         post_save.disconnect(record, sender=User)

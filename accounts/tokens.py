@@ -143,7 +143,13 @@ def refresh(
                 audit.record("token.refreshed", **_about(row.family))
                 return tokens
     elif row.used_at < began:
-        revoke_family(row.family_id, reason="refresh token reused")
+        about = _about(row.family)
+        revoke_family(
+            row.family_id,
+            reason="refresh token reused",
+            actor=about["actor"],
+            tenant=about["tenant"],
+        )
     return USED
 
 
@@ -187,7 +193,8 @@ def revoke(refresh_token: str, client_id: str = "") -> bool:
     row = RefreshToken.objects.select_related("family").filter(digest=digest(refresh_token)).first()
     if row is None or row.family.client_id != client_id:
         return False
-    return revoke_family(row.family_id, reason="revoked by its client")
+    actor = f"device:{row.family.device}"
+    return revoke_family(row.family_id, reason="revoked by its client", actor=actor)
 
 
 def verify(access_token: str, snapshot: Snapshot | None = None) -> Claims | None:

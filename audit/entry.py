@@ -7,12 +7,12 @@ is too long is cut, what JSON cannot say becomes its `repr`.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from audit import clock, context, identifier
 from audit.context import RequestContext
@@ -56,8 +56,11 @@ _FIELDS = (
     "user_agent",
     "detail",
 )
+#: What an entry says that is a column of its own; the rest is read from the entry.
+COLUMNS = tuple(name for name in _FIELDS if name not in ("format", "user_agent", "detail"))
+_UUID7 = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
 _quote = json.encoder.encode_basestring_ascii
 #: Cuts of the texts that a caller or a client gives, made once: every record needs them.
 _CUT = {name: slice(longest) for name, longest in LENGTHS.items()}
@@ -67,6 +70,18 @@ _ADDRESS, _AGENT = _CUT["address"], _CUT["user_agent"]
 #: An entry that is shorter than this and has fewer brackets needs no second look.
 _PLAIN_CHARACTERS = 4096
 _PLAIN_BRACKETS = 16
+
+
+def _json_writer() -> Callable[[Any], str]:
+    """`JSONEncoder.encode` in a quarter of its time: it would make the encoder for every call."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    chunks = make(None, _encoder.default, _quote, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_encode = _json_writer()
 
 
 class Draft(NamedTuple):
@@ -103,23 +118,24 @@ def encode(draft: Draft) -> tuple[str, str]:
 
 
 def decode(text: str) -> dict[str, Any]:
-    """The columns of an event, but for its producer. Raises `Unstorable`."""
+    """What an entry says, its `id` as hexadecimal digits. Raises `Unstorable`."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Unstorable(f"not JSON: {error}") from error
     if not isinstance(row, list) or len(row) != len(_FIELDS) or row[0] != FORMAT:
         raise Unstorable(f"not an entry of format {FORMAT}")
-    columns = dict(zip(_FIELDS, row, strict=True))
-    del columns["format"]
+    said = dict(zip(_FIELDS, row, strict=True))
+    del said["format"]
     for name, longest in LENGTHS.items():
-        _require_text(name, columns[name], longest)
-    return columns | {
-        "id": _event_id(columns["id"]),
-        "at": _event_time(columns["at"]),
-        "subject_version": _version(columns["subject_version"]),
-        "detail": _detail(columns["detail"]),
-    }
+        value = said[name]
+        if not isinstance(value, str) or len(value) > longest or not _is_unicode(value):
+            raise Unstorable(f"{name}: {_fault(value, longest)}")
+    said["id"] = _event_id(said["id"])
+    said["at"] = _event_time(said["at"])
+    said["subject_version"] = _version(said["subject_version"])
+    said["detail"] = _detail(said["detail"])
+    return said
 
 
 def _text(entry_id: str, at_us: int, draft: Draft, request: RequestContext) -> str:
@@ -187,16 +203,17 @@ def _readable(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _require_text(name: str, value: Any, longest: int) -> None:
+def _fault(value: Any, longest: int) -> str:
     if not isinstance(value, str):
-        raise Unstorable(f"{name}: not text")
+        return "not text"
     if len(value) > longest:
-        raise Unstorable(f"{name}: {len(value)} characters, at most {longest}")
-    if not _is_unicode(value):
-        raise Unstorable(f"{name}: NUL or lone surrogate")
+        return f"{len(value)} characters, at most {longest}"
+    return "NUL or lone surrogate"
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return "\0" not in text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -204,14 +221,10 @@ def _is_unicode(text: str) -> bool:
     return "\0" not in text
 
 
-def _event_id(value: Any) -> UUID:
-    try:
-        event_id = UUID(hex=value)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Unstorable("id: not a UUID") from error
-    if event_id.version != 7:
-        raise Unstorable("id: not a UUIDv7")
-    return event_id
+def _event_id(value: Any) -> str:
+    if not isinstance(value, str) or not _UUID7.fullmatch(value):
+        raise Unstorable("id: not the 32 hexadecimal digits of a UUIDv7")
+    return value
 
 
 def _event_time(value: Any) -> datetime:
@@ -228,6 +241,6 @@ def _version(value: Any) -> int:
 
 
 def _detail(value: Any) -> Any:
-    if not _is_unicode(json.dumps(value, ensure_ascii=False)):
+    if value and not _is_unicode(json.dumps(value, ensure_ascii=False)):
         raise Unstorable("detail: lone surrogate")
     return value or {}

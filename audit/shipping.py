@@ -16,7 +16,8 @@ from pathlib import Path
 
 from django.db.models import Max
 
-from audit import clock, frames, spool
+from audit import clock, entry, frames, recording, spool
+from audit.ledger import SUFFIX as LEDGER_SUFFIX
 from audit.ledger import Cut, Ledger
 from audit.models import Segment
 
@@ -77,12 +78,7 @@ class Source:
         cuts = self.ledger.unstored
         if not cuts:
             return 0
-        markers = {
-            marker.number: (marker.start_byte, marker.end_byte)
-            for marker in Segment.objects.filter(
-                spool=self.name, number__in=[cut.number for cut in cuts]
-            )
-        }
+        markers = _markers(self.name, cuts)
         self.ledger.unstored = [
             cut for cut in cuts if markers.get(cut.number) != (cut.start_byte, cut.end_byte)
         ]
@@ -108,6 +104,7 @@ class Source:
 
     def parcel(self, cut: Cut) -> Parcel:
         pieces, data = self._pieces(cut.start_byte, cut.end_byte - cut.start_byte, final=True)
+        lost_bytes = cut.end_byte - cut.start_byte - len(data)
         return Parcel(
             spool=self.name,
             number=cut.number,
@@ -118,7 +115,8 @@ class Source:
                 _as_text(data[piece.start - cut.start_byte : piece.end - cut.start_byte])
                 for piece in pieces
                 if piece.text is None
-            ],
+            ]
+            + [f"{lost_bytes} bytes are missing"] * bool(lost_bytes),
         )
 
     def remove_if_done(self) -> None:
@@ -185,6 +183,7 @@ def ship(directory: Path, hand_over: HandOver) -> Shipment:
             finally:
                 for source in sources:
                     _settle(source)
+        _tell_of_lost_spools(directory)
     return shipment
 
 
@@ -226,6 +225,36 @@ def _send(source: Source, cut: Cut, hand_over: HandOver, shipment: Shipment) -> 
     hand_over(source.parcel(cut))
     cut.sent_at = clock.timestamp()
     shipment.sent += 1
+
+
+def _tell_of_lost_spools(directory: Path) -> None:
+    """A ledger without its spool: somebody has removed records that were not stored."""
+    for path in directory.glob(f"*{LEDGER_SUFFIX}"):
+        if path.with_suffix(spool.SUFFIX).exists():
+            continue
+        lost = _unmarked(path.stem, Ledger(path.with_suffix(spool.SUFFIX)).unstored)
+        if lost:
+            detail: dict[str, entry.JSON] = {
+                "segments": len(lost),
+                "events": sum(cut.events for cut in lost),
+                "bytes": sum(cut.end_byte - cut.start_byte for cut in lost),
+            }
+            logger.error("audit: spool %s is gone with records that were not stored", path.stem)
+            recording.record("audit.records_missing", "lost", subject=path.stem, detail=detail)
+        path.unlink(missing_ok=True)
+
+
+def _unmarked(name: str, cuts: list[Cut]) -> list[Cut]:
+    """Those of a spool's segments that are not in the trail."""
+    markers = _markers(name, cuts)
+    return [cut for cut in cuts if markers.get(cut.number) != (cut.start_byte, cut.end_byte)]
+
+
+def _markers(name: str, cuts: list[Cut]) -> dict[int, tuple[int, int]]:
+    """Which bytes are stored under the numbers of these segments."""
+    numbers = [cut.number for cut in cuts]
+    stored = Segment.objects.filter(spool=name, number__in=numbers)
+    return {marker.number: (marker.start_byte, marker.end_byte) for marker in stored}
 
 
 def _settle(source: Source) -> None:

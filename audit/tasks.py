@@ -1,9 +1,10 @@
-"""Celery's side of the trail.
+"""Celery's side of the trail: what `manage.py audit ship` hands over, and what runs by the clock.
 
-`ship` and `move_outbox` are scheduled every second; a late or doubled run is harmless. Segments
-travel in a queue of their own, so that no other work stands in their way.
+A late or doubled run of any of these is harmless. Segments travel in a queue of their own, so that
+no other work stands in their way.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,17 +14,15 @@ from celery import shared_task
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from audit import ingest, outbox, shipping
+from audit import checkpoints, ingest, outbox, partitions, retention, shipping
+
+logger = logging.getLogger(__name__)
 
 QUEUE = "audit"
+#: A day of five million events is proven in a few minutes before it is dropped.
+RETENTION_LIMIT_S = 1800
 #: Celery comes without types.
 task: Callable[..., Callable[[Callable[..., None]], Any]] = shared_task
-
-
-@task(name="audit.tasks.ship", ignore_result=True)
-def ship() -> None:
-    """Hand this host's spooled records to `store`, segment by segment."""
-    shipping.ship(Path(settings.AUDIT_SPOOL_DIR), _hand_over)
 
 
 @task(
@@ -49,5 +48,37 @@ def move_outbox() -> None:
         pass
 
 
-def _hand_over(parcel: shipping.Parcel) -> None:
+@task(name="audit.tasks.checkpoint", ignore_result=True)
+def checkpoint() -> None:
+    """Sign how far each day's chain has come."""
+    checkpoints.write(Path(settings.AUDIT_CHECKPOINT_DIR))
+
+
+@task(name="audit.tasks.make_partitions", ignore_result=True)
+def make_partitions() -> None:
+    """Have a partition for each of the days to come."""
+    try:
+        partitions.make_ahead()
+    except partitions.Busy as error:
+        logger.warning("audit: %s; tried again within the hour", error)
+    for name in partitions.spilled():
+        logger.error("audit: partition %s holds events, and should be empty", name)
+
+
+@task(
+    name="audit.tasks.retain",
+    ignore_result=True,
+    # Given back to the queue it would be done twice.
+    acks_late=False,
+    time_limit=RETENTION_LIMIT_S,
+)
+def retain() -> None:
+    """Close, sign and drop the oldest day that is over its retention."""
+    for outcome in retention.run(most=1):
+        if outcome.what != "dropped":
+            logger.error("audit: %s stays, %s: %s", outcome.day, outcome.what, outcome.explanation)
+
+
+def hand_over(parcel: shipping.Parcel) -> None:
+    """Give a segment to the workers. Raises what the broker does."""
     store.apply_async(args=[asdict(parcel)], queue=QUEUE)

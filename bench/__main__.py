@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from redis import RedisError
 from rich.console import Console
 
-from bench import admission, goodput, importing, refusals, report, serving, store
+from bench import admission, goodput, importing, refusals, report, serving, store, trail
 from bench.doors import NotStarted
 from bench.place import MeasureFailed, Place
 from bench.row import Row
@@ -34,6 +34,7 @@ COMPARISONS: Mapping[str, tuple[str, Callable[[Place], Iterator[Row]]]] = {
     "store": ("What the gate asks of Redis", store.rows),
     "serving": ("One process, one query per request, MariaDB", serving.rows),
     "goodput": ("More arrivals than a process can serve", goodput.rows),
+    "trail": ("The audit trail, MariaDB", trail.rows),
     "importing": ("manage.py import_subscribers on MariaDB", importing.rows),
 }
 FAILURES = (MeasureFailed, NotStarted, ServerFailed, ServerMissing, RedisError, crowd.TooMany)

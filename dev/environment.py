@@ -10,7 +10,7 @@ from typing import Self
 from dev import ports
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = ("SECRET_KEY", "API_KEY_PEPPER", "KEYRING_SECRET")
+SECRETS = ("SECRET_KEY", "API_KEY_PEPPER", "KEYRING_SECRET", "AUDIT_SIGNING_SECRET")
 DATABASES = ("sqlite", "mariadb")
 
 
@@ -74,11 +74,14 @@ def environment(choice: Choice, database_url: str, redis_url: str) -> dict[str, 
 
 
 def lasting_secrets(file: Path) -> dict[str, str]:
-    """The secrets in `file`, made at the first call. Others would void older keys."""
-    if not file.exists():
-        made = {name: secrets.token_urlsafe(48) for name in SECRETS}
-        write_private(file, made | {"ADMIN_PASSWORD": secrets.token_urlsafe(12)})
-    return read(file)
+    """The secrets in `file`; those that are missing are made. Others would void older keys."""
+    known = read(file) if file.exists() else {}
+    made = {name: secrets.token_urlsafe(48) for name in SECRETS if name not in known}
+    if "ADMIN_PASSWORD" not in known:
+        made["ADMIN_PASSWORD"] = secrets.token_urlsafe(12)
+    if made:
+        write_private(file, known | made)
+    return known | made
 
 
 def write_private(file: Path, values: Mapping[str, object]) -> None:

@@ -60,8 +60,8 @@ class Up:
         env = environment.environment(self.choice, database_url, redis_url)
         with self._stage("schema and demonstration data"):
             self.supervisor.run("prepare", ["dev.prepare", str(self.demo_file)], env)
-        with self._stage("web processes and worker"):
-            web, worker = self._start_services(env)
+        with self._stage("web processes, worker and shipper"):
+            web, worker, shipper = self._start_services(env)
             self.supervisor.wait_for(
                 lambda: all(each.said(TAKES_CONNECTIONS) for each in web), "the web processes"
             )
@@ -75,6 +75,7 @@ class Up:
             REDIS_URL=redis_url,
             WEB_PIDS=" ".join(str(child.pid) for child in web),
             WORKER_PID=worker.pid,
+            SHIPPER_PID=shipper.pid,
         )
         return demo | {"admin_password": env["ADMIN_PASSWORD"]}
 
@@ -83,7 +84,7 @@ class Up:
         for child in self.supervisor.stop():
             self.console.print(f"{child.name} did not stop in time and was killed")
 
-    def _start_services(self, env: dict[str, str]) -> tuple[list[Child], Child]:
+    def _start_services(self, env: dict[str, str]) -> tuple[list[Child], Child, Child]:
         fds = [each.fileno() for each in self.listeners]
         web = [
             self.supervisor.start(
@@ -93,7 +94,7 @@ class Up:
         ]
         schedule = str(self.choice.run_dir / "beat-schedule")
         worker = self.supervisor.start("worker", [*commands.WORKER, "-B", "-s", schedule], env)
-        return web, worker
+        return web, worker, self.supervisor.start("shipper", commands.SHIPPER, env)
 
     def _start_servers(self) -> tuple[str, str]:
         choice, run_dir = self.choice, self.choice.run_dir

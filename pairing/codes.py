@@ -88,6 +88,7 @@ def find(principal: Principal, text: str) -> Pairing | Refusal:
     charges = _charges(principal)
     answer = _ask(principal, code, charges)
     if isinstance(answer, Refusal):
+        _report("code.refused", principal)
         return answer
     if answer is _Answer.UNKNOWN:
         return _unknown(principal)
@@ -174,13 +175,17 @@ def _person(principal: Principal) -> str:
 
 
 def _unknown(principal: Principal) -> Refusal:
+    _report("code.unknown", principal)
+    return Refusal("unknown_code")
+
+
+def _report(action: str, principal: Principal) -> None:
     """Texts that cannot be codes are charged to nobody, so a key may send as many as its plan lets
     it: they must not drive everything else out of the trail.
     """
     actor = str(principal)
-    cause = ("code.unknown", principal.tenant, actor)
-    floods.shared().record(cause, "code.unknown", "refused", actor=actor, tenant=principal.tenant)
-    return Refusal("unknown_code")
+    cause = (action, principal.tenant, actor)
+    floods.shared().record(cause, action, "refused", actor=actor, tenant=principal.tenant)
 
 
 def _exhausted(*names: str, wait_s: float) -> Refusal:

@@ -32,6 +32,6 @@ def _change_one(subscriber: Subscriber, state: Subscriber.State, actor: str) -> 
             subject=f"subscriber:{subscriber.pk}",
             actor=actor,
             tenant=tenant_slug(subscriber.tenant_id),
-            detail={"state": state.value},
+            detail={"name": subscriber.code, "state": state.value},
         )
     return bool(won)

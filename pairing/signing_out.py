@@ -1,7 +1,6 @@
 """A device signs itself out: its tokens are refused, its card and its UDID are free."""
 
 from functools import partial
-from uuid import UUID
 
 from django.db import transaction
 
@@ -24,20 +23,21 @@ def by_token(token: str, client: ClientEntry) -> Refusal | None:
     return outcome if isinstance(outcome, Refusal) else None
 
 
-def _family(token: str, client: ClientEntry) -> UUID | None:
+def _family(token: str, client: ClientEntry) -> TokenFamily | None:
     claims = tokens.verify(token)
     families = TokenFamily.objects.filter(client_id=client.client_id)
     if claims is not None:
         families = families.filter(pk=claims.family, tenant_id=client.tenant_id)
     else:
         families = families.filter(refresh_tokens__digest=tokens.digest(token))
-    return families.values_list("pk", flat=True).first()
+    return families.first()
 
 
-def _revoke_once(family: UUID) -> None:
-    pairing = Pairing.objects.filter(token_family=family, state__in=ACTIVE).first()
+def _revoke_once(family: TokenFamily) -> None:
+    pairing = Pairing.objects.filter(token_family=family.pk, state__in=ACTIVE).first()
+    actor = f"device:{family.device}"
     with transaction.atomic():
         if pairing is None:
-            tokens.revoke_family(family, reason="revoked by its client")
-        elif not pairing.end(State.REVOKED, actor=f"device:{pairing.udid}", reason="signed out"):
+            tokens.revoke_family(family.pk, reason="revoked by its client", actor=actor)
+        elif not pairing.end(State.REVOKED, actor=actor, reason="signed out"):
             raise Outrun

@@ -82,10 +82,10 @@ def _put_once(
             return refusal
         audit.record_with_change(
             "subscriber.changed",
-            subject=f"subscriber:{code}",
+            subject=f"subscriber:{subscriber.pk}",
             actor=str(principal),
             tenant=principal.tenant,
-            detail={"created": created, "changed": changed},
+            detail={"name": code, "created": created, "changed": changed},
         )
     return Written(subscriber, created)
 

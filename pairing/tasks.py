@@ -7,7 +7,8 @@ from typing import Any
 from celery import shared_task
 from django.db import DatabaseError, transaction
 
-from audit import clock
+from audit import clock, context, identifier
+from audit.context import RequestContext
 from pairing.models import Pairing
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,11 @@ def sweep() -> int:
 
     Whoever needs such a card takes it without waiting for this. Returns how many were ended.
     """
+    with context.bound(RequestContext(identifier.new())):
+        return _end_overdue()
+
+
+def _end_overdue() -> int:
     ended = 0
     while overdue := list(Pairing.objects.overdue(clock.now()).order_by("expires_at")[:BATCH]):
         moved = sum(_lapsed(pairing) for pairing in overdue)

@@ -7,7 +7,9 @@ class StabilizerConfig(AppConfig):
 
     def ready(self) -> None:
         from ratelimit import revision
-        from stabilizer import checks  # noqa: F401  registers the system checks
+
+        # The checks register themselves; tasks that any process publishes go to our broker.
+        from stabilizer import celery, checks  # noqa: F401
         from stabilizer.gate import policy
 
         revision.on_change(policy.table.reload)

@@ -46,9 +46,9 @@ class Bounded(Celery):
         return publish(name, *args, **options)
 
 
-def every_second(task: str) -> dict[str, Any]:
-    """A run that is not taken within its second is dropped: the next one does its work."""
-    return {"task": task, "schedule": 1.0, "options": {"expires": 1.0}}
+def every(seconds: float, task: str) -> dict[str, Any]:
+    """A run that is not taken until the next one is due is dropped: that one does its work."""
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
 
 
 app: Any = Bounded("stabilizer")  # type: ignore[no-untyped-call]
@@ -80,13 +80,11 @@ app.conf.update(
     timezone="UTC",
     beat_scheduler="celery.beat:Scheduler",
     beat_schedule={
-        "ship the audit spool": every_second("audit.tasks.ship"),
-        "move the audit outbox": every_second("audit.tasks.move_outbox"),
-        "end overdue pairings": {
-            "task": "pairing.tasks.sweep",
-            "schedule": 30.0,
-            "options": {"expires": 30.0},
-        },
+        "move the audit outbox": every(1.0, "audit.tasks.move_outbox"),
+        "sign how far the trail has come": every(60.0, "audit.tasks.checkpoint"),
+        "make the trail's next partitions": every(3600.0, "audit.tasks.make_partitions"),
+        "drop what is over its retention": every(3600.0, "audit.tasks.retain"),
+        "end overdue pairings": every(30.0, "pairing.tasks.sweep"),
     },
 )
 app.autodiscover_tasks()

@@ -1,6 +1,6 @@
 """System checks: a configuration that would lose records, limits or secrets is refused with a hint.
 
-E001-E003  a secret is missing or too short      E004  MariaDB's charset, mode or isolation
+E001-E003, E007  a secret is missing or too short  E004  MariaDB's charset, mode or isolation
 E005       a trusted proxy is no network         E006  Redis may evict keys
 W001       SQLite outside its one use            W002  people are shown an address without HTTPS
 """
@@ -26,12 +26,13 @@ SECRETS = {
     "E001": ("SECRET_KEY", "sessions and forms could be forged"),
     "E002": ("API_KEY_PEPPER", "API keys could be guessed from a copy of the database"),
     "E003": ("KEYRING_SECRET", "device codes could be forged and sealed credentials opened"),
+    "E007": ("AUDIT_SIGNING_SECRET", "whoever changes the trail could sign it anew"),
 }
 
 
 @register(Tags.security)
 def secrets_are_given(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """E001, E002, E003: outside DEBUG no secret has a default."""
+    """E001, E002, E003, E007: outside DEBUG no secret has a default."""
     if settings.DEBUG:
         return []
     return [

@@ -67,6 +67,11 @@ def make(
         _subscribers(tenant, subscribers, advance),
         _smartcards(tenant, subscribers, cards, advance),
     )
+    if any(made):
+        detail = {"subscribers_created": made[0], "smartcards_created": made[1]}
+        audit.record_with_change(
+            "subscribers.imported", actor=ACTOR, tenant=tenant.slug, detail=detail
+        )
     api_key, is_new = _api_key(tenant, key_file)
     return Demo(
         tenant=tenant.slug,
@@ -92,9 +97,12 @@ def smartcard_sn(number: int, card: int) -> str:
 def _tenant() -> Tenant:
     for name, (per_minute, per_hour, per_day) in PLANS.items():
         quotas = {"per_minute": per_minute, "per_hour": per_hour, "per_day": per_day}
-        _, made = Plan.objects.get_or_create(name=name, defaults=quotas)
+        plan, made = Plan.objects.get_or_create(name=name, defaults=quotas)
         if made:
-            audit.record_with_change("plan.changed", subject=name, actor=ACTOR, detail=quotas)
+            detail = {"name": name, **quotas}
+            audit.record_with_change(
+                "plan.changed", subject=f"plan:{plan.pk}", actor=ACTOR, detail=detail
+            )
     operator = Plan.objects.get(name="operator")
     defaults = {"name": "Demo television", "plan": operator}
     tenant, made = Tenant.objects.get_or_create(slug="demo", defaults=defaults)
@@ -195,8 +203,7 @@ def _people(tenant: Tenant, password: str | None) -> str | None:
         username=ADMIN, defaults={"tenant": tenant, "is_staff": True, "is_superuser": True}
     )
     person, person_is_new = User.objects.get_or_create(username=PERSON, defaults={"tenant": tenant})
-    if not Subscriber.objects.filter(user=person).exists():
-        Subscriber.objects.filter(tenant=tenant, code=subscriber_code(1)).update(user=person)
+    _link(tenant, person)
     chosen = password or secrets.token_urlsafe(12)
     changed = [
         user
@@ -209,5 +216,15 @@ def _people(tenant: Tenant, password: str | None) -> str | None:
             password=make_password(chosen)
         )
     for user in changed:
-        _record("person.changed", f"user:{user.pk}", tenant, user.username)
+        _record("person.changed", f"person:{user.pk}", tenant, user.username)
     return chosen if password or changed else None
+
+
+def _link(tenant: Tenant, person: User) -> None:
+    """Make the person the first subscriber's, unless it is some subscriber's already."""
+    first = Subscriber.objects.filter(tenant=tenant, code=subscriber_code(1)).first()
+    if first is None or Subscriber.objects.filter(user=person).exists():
+        return
+    first.user = person
+    first.save(update_fields=["user"])
+    _record("subscriber.changed", f"subscriber:{first.pk}", tenant, first.code)

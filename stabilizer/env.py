@@ -132,6 +132,9 @@ class Env(BaseSettings):
         description="root of the keys that sign device codes and seal what is at rest; "
         "50 characters or more",
     )
+    audit_signing_secret: SecretStr = Field(
+        SecretStr(""), description="root of the key that signs the trail; 50 characters or more"
+    )
     debug: bool = Field(
         False, description="error pages with details, and secrets made up if absent"
     )
@@ -164,6 +167,15 @@ class Env(BaseSettings):
     )
     log_level: Annotated[str, AfterValidator(_log_level)] = Field(
         "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
+
+    audit_retention_days: int = Field(
+        90,
+        ge=1,
+        description="how long events are kept, in days; none under a legal hold is dropped",
+    )
+    audit_checkpoint_dir: Path | None = Field(
+        None, description="signed checkpoints of the trail; empty: audit-checkpoints in RUN_DIR"
     )
 
     slots: int = Field(500, ge=1, description="requests past the gate at once, in the whole fleet")

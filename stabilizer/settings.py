@@ -10,6 +10,7 @@ env = load()
 DEBUG = env.debug
 SECRET_KEY = env.secret_key.get_secret_value() or ("only-for-debugging-" * 3 if DEBUG else "")
 API_KEY_PEPPER = env.api_key_pepper.get_secret_value() or (SECRET_KEY if DEBUG else "")
+AUDIT_SIGNING_SECRET = env.audit_signing_secret.get_secret_value() or (SECRET_KEY if DEBUG else "")
 KEYRING_SECRET = env.keyring_secret.get_secret_value() or (SECRET_KEY if DEBUG else "")
 ALLOWED_HOSTS = list(env.allowed_hosts)
 TRUSTED_PROXIES = list(env.trusted_proxies)
@@ -129,6 +130,8 @@ SERVER_KEEP_ALIVE_S = env.keep_alive_s
 AUDIT_SPOOL_DIR: Path = env.run_dir / "spool"
 #: All spools of a host together; reports may use 80 % of it, so that changes are refused last.
 AUDIT_SPOOL_QUOTA_BYTES = 256 * 1024 * 1024
+AUDIT_RETENTION_DAYS = env.audit_retention_days
+AUDIT_CHECKPOINT_DIR: Path = env.audit_checkpoint_dir or env.run_dir / "audit-checkpoints"
 #: An unregistered action is an error. Not `DEBUG`, which a test run turns off.
 AUDIT_STRICT = env.debug
 

@@ -12,6 +12,7 @@ import redis
 from django.conf import settings
 
 from audit import clock as steady_clock
+from stabilizer import celery
 
 TESTS = Path(__file__).parent
 #: These prove what the embedded default promises too: `pytest -m embedded` on SQLite and Valkey.
@@ -28,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
         url = f"{server}/{int(number) + 1 + int(worker.removeprefix('gw'))}"
         os.environ["REDIS_URL"] = settings.REDIS_URL = settings.CELERY_BROKER_URL = url
         settings.CACHES["default"]["LOCATION"] = url
+        celery.app.conf.broker_url = url
     # Records of tests in the spool of a real run would be shipped into its trail.
     run_dir = Path(tempfile.mkdtemp(prefix="stabilizer-tests-"))
     os.environ["RUN_DIR"] = str(run_dir)

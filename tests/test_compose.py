@@ -17,17 +17,22 @@ from stabilizer.server import _parser
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-OURS = ("web", "worker", "beat", "migrate")
+OURS = ("web", "worker", "shipper", "beat", "migrate")
 SETTINGS = {name.upper() for name in Env.model_fields}
 
 
 def test_the_stack_is_complete() -> None:
-    assert set(SERVICES) == {"web", "worker", "beat", "migrate", "mariadb", "redis"}
+    assert set(SERVICES) == {*OURS, "mariadb", "redis"}
 
 
 @pytest.mark.parametrize(
     ("service", "words"),
-    [("web", commands.WEB), ("worker", commands.WORKER), ("beat", commands.BEAT)],
+    [
+        ("web", commands.WEB),
+        ("worker", commands.WORKER),
+        ("shipper", commands.SHIPPER),
+        ("beat", commands.BEAT),
+    ],
 )
 def test_it_runs_what_make_up_runs(service: str, words: tuple[str, ...]) -> None:
     command = SERVICES[service]["command"]
@@ -55,7 +60,7 @@ def test_our_processes_get_settings_that_exist(service: str) -> None:
 
 
 def test_nobody_starts_before_what_it_needs() -> None:
-    for service in ("web", "worker", "beat"):
+    for service in ("web", "worker", "shipper", "beat"):
         needs = SERVICES[service]["depends_on"]
         assert needs["migrate"]["condition"] == "service_completed_successfully"
     for service in OURS:

@@ -97,7 +97,7 @@ class Gate:
         answering = Answering(send, added, control.slots, ticket)
         _introduce(scope, arrival)
         scope[RELEASE] = answering.release
-        scope[ADMISSION] = arrival.admission(caller, verdict.quotas)
+        scope[ADMISSION] = control.admission(arrival, caller, verdict.quotas)
         try:
             await self.app(scope, receive, answering)
         finally:

@@ -14,14 +14,15 @@ from audit import floods
 from audit.floods import Floods
 from ratelimit import limiter as limiters
 from ratelimit import revision
-from ratelimit.gcra import Charge, Verdict
+from ratelimit.gcra import Charge, Quota, Verdict
 from ratelimit.herd import Herd
 from ratelimit.leases import SlotLease
 from ratelimit.limiter import Limiter
+from ratelimit.network import network
 from stabilizer.gate import answers
 from stabilizer.gate.address import Proxies
 from stabilizer.gate.answers import Answer
-from stabilizer.gate.arrival import Arrival
+from stabilizer.gate.arrival import Admission, Arrival
 from stabilizer.gate.body import Body, Unread
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.repeats import Repeat, Repeats
@@ -55,7 +56,7 @@ class Control:
         cap: int | None = None,
         threads: int | None = None,
         configure: Callable[[], object] = follow_configuration,
-        refusals: Floods | None = None,
+        trail: Floods | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         cap = settings.GATE_SLOTS if cap is None else cap
@@ -85,7 +86,7 @@ class Control:
         self._holder: threading.Thread | None = None
         self._configure = configure
         self._starting: asyncio.Task[None] | None = None
-        self._refusals = refusals or floods.shared()
+        self._trail = trail or floods.shared()
         self.repeats = Repeats(self.limiter.refusals, clock)
 
     async def start(self) -> None:
@@ -97,7 +98,7 @@ class Control:
     async def stop(self) -> None:
         """Give the leased slots back."""
         self.started, self._starting = False, None
-        self._refusals.close()
+        self._trail.close()
         await self.lease.stop()
 
     def start_now(self) -> None:
@@ -119,7 +120,7 @@ class Control:
         self.lease.nudge()
         if self._holder is not None:
             self._holder.join()
-        self._refusals.close()
+        self._trail.close()
 
     async def _start(self) -> None:
         await asyncio.to_thread(self._read_configuration)
@@ -168,6 +169,7 @@ class Control:
             caller = arrival.identify(content)
         except (DatabaseError, SynchronousOnlyOperation):
             # The snapshot of callers was never read: the database has been away since the start.
+            self._record(arrival, None, ["callers"], [arrival.policy.name])
             return answers.overloaded(arrival, 1)
         if caller.forged:
             self._record(arrival, caller, ["forged"], [caller.network])
@@ -208,8 +210,23 @@ class Control:
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:
         """The refusal of a body that is too large, or did not come."""
+        self._record(arrival, None, [why.name.lower()], [network(arrival.address)])
         answer = answers.too_slow if why is Unread.TOO_SLOW else answers.too_large
         return answer(arrival)
+
+    def admission(self, arrival: Arrival, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
+        """What is left for the application of a request it is given. A key's use is counted."""
+        if caller.principal is not None and caller.principal.kind == "key":
+            self._trail.record(
+                ("key.used", caller.principal.id),
+                "key.used",
+                "ok",
+                actor=str(caller.principal),
+                tenant=caller.principal.tenant,
+                detail={"policy": arrival.policy.name},
+                context=arrival.context,
+            )
+        return arrival.admission(caller, quotas)
 
     def refundable(self, arrival: Arrival, charges: Sequence[Charge], status: int) -> list[Charge]:
         """What goes back to a caller whose attempt was answered with `status` (0: with nothing)."""
@@ -222,17 +239,18 @@ class Control:
         names = [charge.limit.name for charge in violated]
         self._record(arrival, caller, names, [charge.key for charge in violated])
 
-    def _record(self, arrival: Arrival, caller: Caller, limits: list[str], keys: list[str]) -> None:
+    def _record(
+        self, arrival: Arrival, caller: Caller | None, limits: list[str], keys: list[str]
+    ) -> None:
         """`keys` are those by which `limits` count; one record for all that refuse a request."""
-        self._refusals.record(
-            (*limits, *keys),
+        principal = caller.principal if caller else None
+        actor = str(principal) if principal and principal.kind == "key" else ""
+        self._trail.record(
+            (*limits, *keys, actor),
             "gate.refused",
             "refused",
-            tenant=_tenant(caller),
+            actor=actor,
+            tenant=principal.tenant if principal else "",
             detail={"policy": arrival.policy.name, "limits": limits, "keys": keys},
             context=arrival.context,
         )
-
-
-def _tenant(caller: Caller) -> str:
-    return caller.principal.tenant if caller.principal else ""

@@ -53,7 +53,7 @@ class GateMiddleware:
         if not self._wait(ticket):
             limiter.refund_now(charges)
             return _response(arrival, self.control.overloaded(arrival, caller, ticket))
-        request.META[ADMISSION] = arrival.admission(caller, verdict.quotas)
+        request.META[ADMISSION] = self.control.admission(arrival, caller, verdict.quotas)
         response = self._served(request, ticket)
         limiter.refund_now(self.control.refundable(arrival, charges, response.status_code))
         for name, value in answers.added(arrival.request_id, verdict):

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.db import transaction
 from django.test import Client as Browser
 
+import audit
 from accounts import keys, snapshot
 from accounts.models import ApiKey, Client, Plan, Tenant, User
+from audit import outbox
 from audit.models import DeadLetter, Event
 from ratelimit.models import PolicyRow
 from tests.accounts.conftest import PASSWORD
@@ -209,9 +212,11 @@ def test_staff_of_no_tenant_see_nobodys_rows(oscar, foreign, key):
 
 
 def test_staff_read_the_events_of_their_tenant(bound, admin, tenant, other_tenant):
-    for slug in ("acme", "globex", ""):
-        Event.objects.create(action="key.created", outcome="ok", tenant=slug, at=tenant.created_at)
-    DeadLetter.objects.create(source="outbox", producer="p", reason="torn", entry="globex")
+    with transaction.atomic():
+        for slug in ("acme", "globex", ""):
+            audit.record_with_change("key.created", tenant=slug)
+    outbox.move()
+    DeadLetter.objects.create(source="outbox", producer="p", reason="damaged", entry="globex")
 
     def seen(browser):
         return {row.tenant for row in browser.get("/admin/audit/event/").context["cl"].result_list}

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
-from audit import ingest, shipping, spool
+from audit import days, ingest, partitions, shipping, spool
+from tests.conftest import MovableClock
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +45,14 @@ def deliver(parcels) -> Callable[[], None]:
 
 def spools(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.spool"))
+
+
+@pytest.fixture
+def partitioned(db: None, clock: MovableClock) -> Iterator[None]:
+    """Lets a test move the days' partitions; afterwards they are those of today again."""
+    yield
+    clock.ahead_s = 0
+    if partitions.are_used():
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE audit_event REMOVE PARTITIONING")
+        partitions.first_split(days.today())

@@ -120,7 +120,7 @@ def test_a_torn_last_record_is_kept_aside_and_the_following_spool_goes_on(delive
     deliver()
     assert times_stored() == each_once(3) + each_once(2, "next")
     letter = DeadLetter.objects.get()
-    assert letter.reason == "damaged in the spool"
+    assert letter.reason == "damaged"
     assert "xxxx" in letter.entry
     assert sum(Segment.objects.values_list("damaged", flat=True)) == 1
     assert spools(spool_dir) == []
@@ -168,6 +168,49 @@ def test_an_unreadable_ledger_is_begun_anew(parcels, deliver, spool_dir):
         ledger.write_text('{"next_number": 1')
     deliver()
     assert times_stored() == each_once(10)
+
+
+def test_a_spool_that_was_removed_before_it_was_stored_is_told(parcels, deliver, spool_dir):
+    record(600)
+    first, _lost = parcels()
+    ingest.store_segment(first)
+    (path,) = spools(spool_dir)
+    spool.forget()
+    path.unlink()
+    assert parcels() == []
+    deliver()
+    (event,) = Event.objects.filter(action="audit.records_missing")
+    assert (event.subject, event.severity) == (path.stem, "critical")
+    assert (event.detail["segments"], event.detail["events"]) == (1, 100)
+    assert times_stored()["tv-0"] == 1
+    assert not list(spool_dir.glob(f"{path.stem}.*"))
+
+
+def test_a_ledger_left_by_a_spool_that_was_stored_is_no_loss(parcels, deliver, spool_dir):
+    record(10)
+    (parcel,) = parcels()
+    ingest.store_segment(parcel)
+    (path,) = spools(spool_dir)
+    spool.forget()
+    path.unlink()
+    deliver()
+    assert times_stored() == each_once(10)
+    assert not list(spool_dir.glob(f"{path.stem}.*"))
+
+
+def test_what_was_cut_off_a_spool_goes_to_the_dead_letters(parcels, deliver, spool_dir, clock):
+    record(100)
+    parcels()
+    (path,) = spools(spool_dir)
+    size_bytes = path.stat().st_size
+    os.truncate(path, size_bytes // 2)
+    clock.advance(shipping.RESEND_S + 1)
+    (parcel,) = parcels()
+    ingest.store_segment(parcel)
+    letters = list(DeadLetter.objects.order_by("pk").values_list("reason", "entry"))
+    assert [reason for reason, _ in letters] == ["damaged", "damaged"]
+    assert letters[1][1] == f"{size_bytes - size_bytes // 2} bytes are missing"
+    assert 45 <= times_stored().total() <= 50
 
 
 KILLED = """

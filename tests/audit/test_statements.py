@@ -14,7 +14,7 @@ HOSTILE = "s' OR '1'='1 %s %(x)s \\"
 
 def event(**facts):
     facts = {"at": AT, "action": "pairing.created", "outcome": "ok", "subject": "s", **facts}
-    return Event(severity="info", producer="p", detail={"a": ["ü", None]}, **facts)
+    return Event(severity="info", producer="p", entry='{"a": "ü"}', number=1, hash="", **facts)
 
 
 def columns(row):

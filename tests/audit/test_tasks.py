@@ -10,20 +10,22 @@ from django.db import connection, transaction
 import audit
 from audit import shipping, spool, tasks
 from audit.models import Event, Outbox, Segment
+from audit.shipper import Shipper
 from stabilizer.celery import app
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 
 
-def test_segments_travel_in_a_queue_of_their_own(redis_client):
+def test_segments_travel_in_a_queue_of_their_own(redis_client, spool_dir):
     audit.record("gate.refused")
-    tasks.ship()
+    Shipper(spool_dir, tasks.hand_over).round()
     assert redis_client.llen("celery:audit") == 1
 
 
 def test_what_beat_schedules_exists():
     scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
-    assert {"audit.tasks.ship", "audit.tasks.move_outbox"} <= scheduled & set(app.tasks)
+    names = ("move_outbox", "checkpoint", "make_partitions", "retain")
+    assert {f"audit.tasks.{name}" for name in names} <= scheduled & set(app.tasks)
 
 
 def test_a_segment_is_acknowledged_when_it_is_stored_and_not_before():
@@ -75,18 +77,20 @@ def wait_until(reached: Callable[[], bool], meanwhile: Callable[[], object]) -> 
         time.sleep(0.1)
 
 
-def test_reports_and_changes_travel_through_the_broker_into_the_trail(start_worker):
+def test_reports_and_changes_travel_through_the_broker_into_the_trail(start_worker, spool_dir):
     for number in range(1500):
         audit.record("gate.refused", subject=str(number))
     with transaction.atomic():
         audit.record_with_change("key.created", subject="key-1")
     start_worker()
 
-    def beat() -> None:
-        tasks.ship.apply_async(expires=1)
+    shipper = Shipper(spool_dir, tasks.hand_over)
+
+    def meanwhile() -> None:
+        shipper.round()
         tasks.move_outbox.apply_async(expires=1)
 
-    wait_until(lambda: Event.objects.count() == 1501, beat)
+    wait_until(lambda: Event.objects.count() == 1501, meanwhile)
     assert not Outbox.objects.exists()
     assert Segment.objects.count() == 3
 
@@ -97,7 +101,8 @@ def test_a_killed_worker_and_an_emptied_broker_lose_and_double_nothing(
     for number in range(3000):
         audit.record("gate.refused", subject=str(number))
     spool.forget()
-    tasks.ship()
+    shipper = Shipper(spool_dir, tasks.hand_over)
+    shipper.round()
     worker = start_worker()
     wait_until(Event.objects.exists, worker.poll)
     worker.kill()
@@ -105,6 +110,24 @@ def test_a_killed_worker_and_an_emptied_broker_lose_and_double_nothing(
     redis_client.flushdb()
     clock.advance(shipping.RESEND_S + 1)
     start_worker()
-    wait_until(lambda: not list(spool_dir.glob("*.spool")), tasks.ship)
+    wait_until(lambda: not list(spool_dir.glob("*.spool")), shipper.round)
     subjects = list(Event.objects.values_list("subject", flat=True))
     assert sorted(subjects, key=int) == [str(number) for number in range(3000)]
+
+
+def test_a_backlog_drains_completely_and_in_order_per_subject(start_worker, spool_dir, clock):
+    """An hour without worker and broker, in which three processes recorded."""
+    for number in range(6_000):
+        if number % 2_000 == 0:
+            spool.forget()
+            clock.advance(1_200)
+        audit.record("gate.refused", subject=f"tv-{number % 60}", subject_version=number)
+    spool.forget()
+    shipper = Shipper(spool_dir, tasks.hand_over)
+    start_worker()
+    wait_until(lambda: not list(spool_dir.glob("*.spool")), shipper.round)
+    versions: dict[str, list[int]] = {}
+    for event in Event.objects.order_by("pk"):
+        versions.setdefault(event.subject, []).append(event.subject_version)
+    assert sum(map(len, versions.values())) == 6_000
+    assert all(each == sorted(each) for each in versions.values())

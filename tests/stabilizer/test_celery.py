@@ -18,18 +18,18 @@ def broker(redis_client):
 
 
 def test_a_task_is_published_as_json_to_its_queue(broker):
-    app.send_task("audit.tasks.ship", queue="audit")
+    app.send_task("audit.tasks.store", queue="audit")
     message = json.loads(broker.lindex("celery:audit", 0))
     assert message["content-type"] == "application/json"
-    assert message["headers"]["task"] == "audit.tasks.ship"
+    assert message["headers"]["task"] == "audit.tasks.store"
 
 
 def test_a_full_queue_takes_nothing_more_and_the_others_do(broker, monkeypatch):
     monkeypatch.setattr(celery, "MOST_WAITING", 3)
     for _ in range(3):
-        app.send_task("audit.tasks.ship", queue="audit")
+        app.send_task("audit.tasks.store", queue="audit")
     with pytest.raises(QueueFull, match="3 messages wait in the queue 'audit'"):
-        app.send_task("audit.tasks.ship", queue="audit")
+        app.send_task("audit.tasks.store", queue="audit")
     app.send_task("anything")
     assert (broker.llen("celery:audit"), broker.llen("celery:default")) == (3, 1)
 

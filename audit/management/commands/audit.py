@@ -1,32 +1,38 @@
-from dataclasses import asdict
-from json import dumps
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from audit import stats
+from audit.console import dlq, export, hold, retention, ship, stats, tail, verify
+from audit.console.out import Out, allow_json
+
+SUBCOMMANDS = {
+    "ship": ship,
+    "stats": stats,
+    "tail": tail,
+    "verify": verify,
+    "export": export,
+    "retention": retention,
+    "hold": hold,
+    "dlq": dlq,
+}
 
 
 class Command(BaseCommand):
-    help = "The trail of what happened: how much of it is where."
+    help = "The trail of what happened: moved, counted, read, proven, kept and dropped."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        subcommands = parser.add_subparsers(dest="subcommand", required=True)
-        counts = subcommands.add_parser(
-            "stats", help="what waits in spool and outbox, what is stored"
-        )
-        counts.add_argument(
-            "--json", action="store_true", help="one JSON object instead of a table"
-        )
-        counts.set_defaults(run=self.stats)
+        subparsers = parser.add_subparsers(dest="subcommand", required=True)
+        for name, module in SUBCOMMANDS.items():
+            subparser = subparsers.add_parser(name, help=module.__doc__)
+            allow_json(subparser)
+            module.add_arguments(subparser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        options["run"](**options)
-
-    def stats(self, *, json: bool, **options: Any) -> None:
-        counts = asdict(stats.collect())
-        if json:
-            self.stdout.write(dumps(counts))
-            return
-        for name, count in counts.items():
-            self.stdout.write(f"{name.replace('_', ' '):<16}{count:>14,}")
+        out = Out(self.stdout, as_json=options.get("json", False))
+        try:
+            status = SUBCOMMANDS[options["subcommand"]].run(options, out)
+        except KeyboardInterrupt:
+            status = 130
+        if status:
+            sys.exit(status)

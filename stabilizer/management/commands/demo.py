@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.progress import Progress
 
+from audit import context, identifier
+from audit.context import RequestContext
 from stabilizer import demo
 
 
@@ -36,7 +38,8 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         started = time.monotonic()
         console = Console(stderr=True, quiet=options["json"])
-        with Progress(console=console, transient=True) as progress:
+        run = RequestContext(identifier.new())
+        with context.bound(run), Progress(console=console, transient=True) as progress:
             total = options["subscribers"] * (1 + options["cards"])
             task = progress.add_task("Demo data", total=total)
             made = demo.make(

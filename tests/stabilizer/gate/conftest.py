@@ -96,7 +96,7 @@ async def gates(limiter: Limiter) -> AsyncIterator[Callable[..., Awaitable[Gate]
     async def make(app: Any, **options: Any) -> Gate:
         given = options.pop("limiter", limiter)
         # A Redis that knows no leases grants for 3 s only what a process has: as many as threads.
-        defaults = {"configure": lambda: None, "threads": 16, "refusals": Floods()}
+        defaults = {"configure": lambda: None, "threads": 16, "trail": Floods()}
         gate = Gate(app, Control(given, **{**defaults, **options}))
         made.append(gate)
         await gate.start()

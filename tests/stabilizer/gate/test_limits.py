@@ -430,7 +430,7 @@ async def test_refusals_in_the_trail_say_how_many_followed_within_ten_seconds(
 
     monkeypatch.setattr(recording, "record", record)
     policies_in_force.swap(limited(("few", 1, 60)))
-    gate = await gates(app, clock=hand, refusals=Floods(hand))
+    gate = await gates(app, clock=hand, trail=Floods(hand))
     door = Door(gate)
     await door.knock()
     first = (await door.knock()).problem["decision"]
