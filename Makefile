@@ -12,7 +12,7 @@ EXTRAS := embedded $(if $(filter mariadb,$(DB))$(findstring mysql:,$(DATABASE_UR
 # Without bytecode on disk every process would compile a thousand modules anew: 3 s instead of 1 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test check fix bench stampede development
+.PHONY: help up test check fix bench stampede chaos development
 .DEFAULT_GOAL := help
 
 help:  ## List these commands.
@@ -39,6 +39,9 @@ bench: development  ## Compare with what else there is; see bench/.
 
 stampede: development  ## 1,000 devices at once against this service and its rivals: DEVICES=1000 ONLY=ours DB=sqlite
 	@$(RUN) -m bench.stampede $(ONLY:%=--only %)
+
+chaos: development  ## Kill web, worker, shipper and Redis under load, and look for what was lost: ROUNDS=200
+	@$(RUN) -m dev.chaos $(ROUNDS:%=--rounds %)
 
 development:
 	@$(PYTHON) dev/install.py --development

@@ -62,6 +62,7 @@ def proxied_ours(wsgi: WsgiServer) -> Start:
         supervisor.run("prepare", ["dev.prepare", str(report)], env)
         schedule = str(directory / "beat-schedule")
         supervisor.start("worker", [*commands.WORKER, "-B", "-s", schedule], env)
+        supervisor.start("shipper", commands.SHIPPER, env)
         _behind_haproxy(supervisor, directory, choice.port, wsgi, "stabilizer.wsgi", env)
         return Running(choice.base_url, environment.read(report)["api_key"], supervisor)
 

@@ -16,11 +16,15 @@ class Broken(Exception):
 class Answer:
     """A complete answer."""
 
-    __slots__ = ("_body", "retry_after_s", "status")
+    __slots__ = ("_body", "request_id", "retry_after_s", "status")
 
-    def __init__(self, status: int, retry_after_s: float | None, body: bytes) -> None:
+    def __init__(
+        self, status: int, retry_after_s: float | None, body: bytes, request_id: str = ""
+    ) -> None:
         self.status = status
         self.retry_after_s = retry_after_s
+        #: By which the trail knows the request.
+        self.request_id = request_id
         self._body = body
 
     def json(self) -> dict[str, Any]:
@@ -40,6 +44,7 @@ class Wire(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Answer] | None = None
         self._retry_after_s: float | None = None
+        self._request_id = ""
         self._body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,6 +68,8 @@ class Wire(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"retry-after" and value.isdigit():
             self._retry_after_s = float(value)
+        elif name.lower() == b"x-request-id":
+            self._request_id = value.decode("latin-1")
 
     def on_body(self, part: bytes) -> None:
         self._body += part
@@ -72,7 +79,8 @@ class Wire(asyncio.Protocol):
             self.usable = False
         if self._answer is not None and not self._answer.done():
             status = self._parser.get_status_code()
-            self._answer.set_result(Answer(status, self._retry_after_s, self._body))
+            answer = Answer(status, self._retry_after_s, self._body, self._request_id)
+            self._answer.set_result(answer)
 
     async def ask(self, request: bytes) -> Answer:
         self._answer = asyncio.get_running_loop().create_future()

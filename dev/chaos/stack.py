@@ -1,0 +1,122 @@
+"""The whole service on MariaDB and Redis, each process of which can be killed and started anew."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dev import children, commands, environment, ports, servers
+from dev.children import Child
+from dev.environment import ROOT, Choice
+from dev.servers import Server
+from stabilizer.listener import TAKES_CONNECTIONS, listen, share
+
+WEB = ("web-1", "web-2")
+PROCESSES = (*WEB, "worker", "shipper")
+BACKLOG = 4096
+READY_S = 60
+
+
+class NotReady(Exception):
+    """Something did not come up. Carries the last lines of its log."""
+
+
+class Stack:
+    """Starts with the block and ends with it. Everything is on loopback, on free ports."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.running: dict[str, Child] = {}
+        self._servers = contextlib.ExitStack()
+        self._redis: Server | None = None
+        self._redis_port = ports.free()
+
+    def __enter__(self) -> "Stack":
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        children.stop(self.running.values())
+        if self._redis is not None:
+            self._redis.stop()
+        self._servers.close()
+
+    def kill(self, name: str) -> Child:
+        """SIGKILL to a process and what it has started; it is gone when this returns."""
+        child = self.running.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.process.wait()
+        return child
+
+    def start(self, name: str) -> None:
+        """Start one of `PROCESSES`; it may take a second until it is of use."""
+        words, fds = self._words(name)
+        log = self.directory / "log" / f"{name}-{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", *words]
+        self.running[name] = children.start(
+            name, command, log, env=self.env, cwd=ROOT, pass_fds=fds
+        )
+
+    def restart_redis(self) -> None:
+        """Kill Redis and start it empty on its port."""
+        if self._redis is not None:
+            os.kill(self._redis.child.pid, signal.SIGKILL)
+            self._redis.child.process.wait()
+        self._redis = servers.start_redis(self.directory / "redis", self._redis_port)
+
+    def ended(self) -> list[Child]:
+        """Processes that have ended though nobody killed them."""
+        return [child for child in self.running.values() if child.status is not None]
+
+    def _start(self) -> None:
+        mariadb = self._servers.enter_context(servers.start_mariadb(self.directory / "mariadb"))
+        self._redis = redis = servers.start_redis(self.directory / "redis", self._redis_port)
+        self._listeners = listen(ports.LOOPBACK, 0, BACKLOG, len(WEB))
+        for listener in self._listeners:
+            self._servers.enter_context(listener)
+        self.port: int = self._listeners[0].getsockname()[1]
+        run_dir = self.directory / "run"
+        choice = Choice.of({"PORT": str(self.port), "RUN_DIR": str(run_dir)})
+        self.env = environment.environment(choice, mariadb.url, redis.url)
+        self._prepare()
+        for name in PROCESSES:
+            self.start(name)
+        for name in WEB:
+            self._await(name, lambda child: child.said(TAKES_CONNECTIONS))
+
+    def _prepare(self) -> None:
+        demo = self.directory / "demo.env"
+        log = self.directory / "log" / "prepare.log"
+        command = [sys.executable, "-m", "dev.prepare", str(demo)]
+        self.running["prepare"] = children.start("prepare", command, log, env=self.env, cwd=ROOT)
+        self._await("prepare", lambda child: child.status is not None)
+        prepared = self.running.pop("prepare")
+        if prepared.status:
+            raise NotReady(f"dev.prepare failed:\n{prepared.last_lines()}")
+        self.api_key = environment.read(demo)["api_key"]
+
+    def _words(self, name: str) -> tuple[Sequence[str], Sequence[int]]:
+        if name in WEB:
+            sockets: list[socket.socket] = self._listeners
+            words = [*commands.WEB, *share(sockets, WEB.index(name))]
+            return words, [each.fileno() for each in sockets]
+        if name == "worker":
+            return [*commands.WORKER, "-B", "-s", str(self.directory / "beat-schedule")], ()
+        return commands.SHIPPER, ()
+
+    def _await(self, name: str, ready: Callable[[Child], bool]) -> None:
+        child = self.running[name]
+        deadline = time.monotonic() + READY_S
+        while not ready(child):
+            if child.status is not None or time.monotonic() > deadline:
+                raise NotReady(f"{name} did not come up:\n{child.last_lines()}")
+            time.sleep(0.05)
