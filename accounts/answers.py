@@ -31,6 +31,8 @@ UNAVAILABLE: tuple[tuple[type[Exception], str], ...] = (
     (OperationalError, "database_unavailable"),
     (InterfaceError, "database_unavailable"),
 )
+#: What MariaDB says when it takes no writes: disk full, table full, read-only in two ways.
+UNWRITABLE = frozenset({1021, 1114, 1290, 1836})
 #: The first class that fits decides; what is not here is no refusal but our bug, and a 500.
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ParseError, "malformed"),
@@ -84,13 +86,22 @@ def problem_for_exception(error: Exception, context: Mapping[str, Any]) -> Respo
         code = str(error.default_code)
     if code is None or code not in problem.CODES:
         return None
-    if code == "database_unavailable":
-        logger.warning("the database refused a request: %s", error)
+    if isinstance(error, tuple(kind for kind, _ in UNAVAILABLE)):
+        log_unavailable(error, "a request is refused")
     detail = str(error) if isinstance(error, _TELLING) else ""
     headers = _headers(error, code)
     wait = headers.get("Retry-After")
     extension = {"retry_after": int(wait)} if wait else {}
     return problem_response(code, detail, headers=headers, **extension)
+
+
+def log_unavailable(error: BaseException, what: str) -> None:
+    """A warning of a dependency that is away; an error of one that takes no writes: somebody has
+    to mend it.
+    """
+    code = error.args[0] if isinstance(error, OperationalError) and error.args else None
+    unwritable = isinstance(error, audit.AuditUnavailable) or code in UNWRITABLE
+    logger.log(logging.ERROR if unwritable else logging.WARNING, "%s: %s", what, error)
 
 
 def retry_after() -> str:

@@ -1,6 +1,5 @@
 """What Django itself refuses: problem+json for programs, Django's own pages for people."""
 
-import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +10,7 @@ from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
-from accounts.answers import UNAVAILABLE, problem_page, retry_after
-
-logger = logging.getLogger(__name__)
+from accounts.answers import UNAVAILABLE, log_unavailable, problem_page, retry_after
 
 PROGRAMS = ("/api/", "/oauth/", "/.well-known/")
 
@@ -62,9 +59,9 @@ class UnavailableMiddleware:
 
 def _unavailable(request: HttpRequest, error: BaseException | None) -> HttpResponse | None:
     code = next((code for kind, code in UNAVAILABLE if isinstance(error, kind)), None)
-    if code is None:
+    if code is None or error is None:
         return None
-    logger.warning("%s %s: %s", request.method, request.path, error)
+    log_unavailable(error, f"{request.method} {request.path}")
     wait = retry_after()
     if request.path.startswith(PROGRAMS):
         page = problem_page(code, retry_after=int(wait))

@@ -7,7 +7,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from dev import children, commands, environment, ports, servers
 from dev.children import Child
@@ -23,6 +26,19 @@ READY_S = 60
 
 class NotReady(Exception):
     """Something did not come up. Carries the last lines of its log."""
+
+
+def connect(url: str) -> Any:
+    """A connection of MySQLdb, which commits each statement."""
+    driver: Any = import_module("MySQLdb")  # of the `mariadb` extra
+    parts = urlsplit(url)
+    return driver.connect(
+        host=parts.hostname,
+        port=parts.port,
+        user=parts.username,
+        database=parts.path[1:],
+        autocommit=True,
+    )
 
 
 class Stack:
@@ -84,14 +100,22 @@ class Stack:
         for listener in self._listeners:
             self._servers.enter_context(listener)
         self.port: int = self._listeners[0].getsockname()[1]
-        run_dir = self.directory / "run"
-        choice = Choice.of({"PORT": str(self.port), "RUN_DIR": str(run_dir)})
-        self.env = environment.environment(choice, mariadb.url, redis.url)
+        self.run_dir = self.directory / "run"
+        choice = Choice.of({"PORT": str(self.port), "RUN_DIR": str(self.run_dir)})
+        self.root_url = mariadb.url
+        self.env = environment.environment(choice, self._own_person(mariadb.url), redis.url)
         self._prepare()
         for name in PROCESSES:
             self.start(name)
         for name in WEB:
             self._await(name, lambda child: child.said(TAKES_CONNECTIONS))
+
+    def _own_person(self, root_url: str) -> str:
+        """The URL of a person who owns the service's database and nothing else."""
+        with contextlib.closing(connect(root_url)) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE USER service")
+            cursor.execute(f"GRANT ALL ON {servers.DATABASE}.* TO service")
+        return root_url.replace("//root@", "//service@")
 
     def _prepare(self) -> None:
         demo = self.directory / "demo.env"

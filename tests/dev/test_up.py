@@ -33,7 +33,7 @@ class Running:
 
     @property
     def pids(self) -> list[int]:
-        names = ("WEB_PIDS", "WORKER_PID", "UP_PID")
+        names = ("WEB_PIDS", "WORKER_PID", "SHIPPER_PID", "UP_PID")
         named = [int(pid) for name in names for pid in self.facts[name].split()]
         # Celery's worker has a pool and beat: processes of its own, which live in its session.
         command = ["ps", "-o", "pid=", "-s", self.facts["WORKER_PID"]]
