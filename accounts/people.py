@@ -9,8 +9,7 @@ from django.db.models.signals import post_save
 
 import audit
 from accounts.models import User
-from audit import context, identifier
-from audit.context import RequestContext
+from audit import context
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def recorded(actor: str) -> Iterator[None]:
 
     post_save.connect(record, sender=User, weak=False)
     try:
-        with context.bound(RequestContext(identifier.new())), transaction.atomic():
+        with context.a_run(), transaction.atomic():
             yield
     finally:
         post_save.disconnect(record, sender=User)

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -139,9 +140,9 @@ def refresh(
     if row.used_at is None:
         with transaction.atomic():
             if _use(row):
-                tokens = issue(row.family)
-                audit.record("token.refreshed", **_about(row.family))
-                return tokens
+                about = _about(row.family)
+                transaction.on_commit(partial(audit.record, "token.refreshed", **about))
+                return issue(row.family)
     elif row.used_at < began:
         about = _about(row.family)
         revoke_family(

@@ -1,7 +1,7 @@
 """Whose request is being served: read by every record, set once per request."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -33,6 +33,11 @@ def bound(context: RequestContext) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def a_run() -> AbstractContextManager[None]:
+    """Records made inside the block, which no request has caused, are found by one request id."""
+    return bound(RequestContext(identifier.new()))
 
 
 class RequestContextMiddleware:

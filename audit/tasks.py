@@ -14,7 +14,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from audit import checkpoints, ingest, outbox, partitions, retention, shipping
+from audit import checkpoints, context, ingest, outbox, partitions, retention, shipping
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ def make_partitions() -> None:
 )
 def retain() -> None:
     """Close, sign and drop the oldest day that is over its retention."""
-    for outcome in retention.run(most=1):
+    with context.a_run():
+        outcomes = list(retention.run(most=1))
+    for outcome in outcomes:
         if outcome.what != "dropped":
             logger.error("audit: %s stays, %s: %s", outcome.day, outcome.what, outcome.explanation)
 

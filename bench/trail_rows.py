@@ -1,6 +1,7 @@
 """Acts on the trail, for `bench.trail`: `python -m bench.trail_rows`, told which on stdin."""
 
 import json
+import os
 import sys
 import time
 from datetime import timedelta
@@ -8,6 +9,8 @@ from typing import Any
 
 import django
 
+# The product as it is: its admin is what is measured.
+os.environ["DJANGO_SETTINGS_MODULE"] = "stabilizer.settings"
 django.setup(set_prefix=False)
 
 from django.db import connection  # noqa: E402
@@ -93,7 +96,7 @@ def await_stored(given: dict[str, Any]) -> dict[str, float]:
 
 def pages(given: dict[str, Any]) -> dict[str, list[float]]:
     """How long pages of the admin take, in ms, as a superuser gets them."""
-    client = Client()
+    client = Client(SERVER_NAME="127.0.0.1")
     person, _ = User.objects.get_or_create(username="bench", is_staff=True, is_superuser=True)
     client.force_login(person)
     row = Event.objects.filter(action="pairing.approved").order_by("pk")[50]

@@ -7,8 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.db import DatabaseError, transaction
 
-from audit import clock, context, identifier
-from audit.context import RequestContext
+from audit import clock, context
 from pairing.models import Pairing
 
 logger = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ def sweep() -> int:
 
     Whoever needs such a card takes it without waiting for this. Returns how many were ended.
     """
-    with context.bound(RequestContext(identifier.new())):
+    with context.a_run():
         return _end_overdue()
 
 

@@ -76,8 +76,11 @@ def _await_slots(stack: Stack, pid: int) -> None:
 
 
 def _leasing(client: Redis) -> list[str]:
+    """The processes whose leases have not lapsed; what has lapsed goes with the next refresh."""
     try:
-        members = client.zrange(LEASES, 0, -1)
+        seconds, micros = client.time()
+        now_ms = seconds * 1000 + micros // 1000
+        members = client.zrangebyscore(LEASES, now_ms, "+inf")
     except RedisError:
         return []
     return [member.decode() for member in members]  # type: ignore[union-attr]

@@ -3,6 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from audit import context
 from audit.console import dlq, export, hold, retention, ship, stats, tail, verify
 from audit.console.out import Out, allow_json
 
@@ -31,7 +32,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         out = Out(self.stdout, as_json=options.get("json", False))
         try:
-            status = SUBCOMMANDS[options["subcommand"]].run(options, out)
+            with context.a_run():
+                status = SUBCOMMANDS[options["subcommand"]].run(options, out)
         except KeyboardInterrupt:
             status = 130
         if status:

@@ -6,7 +6,6 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,8 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from accounts.models import Tenant
-from audit import context, identifier
-from audit.context import RequestContext
+from audit import context
 from pairing import subscriber_file
 from pairing.importing import Import, Report
 from pairing.subscriber_file import BadRow, UnreadableFile
@@ -49,7 +47,7 @@ class Command(BaseCommand):
             raise CommandError(f"no tenant {options['tenant']!r}", returncode=CANNOT_READ)
         work = Import(tenant, dry_run=options["dry_run"], actor="command:import_subscribers")
         try:
-            with options["file"].open("rb") as file, _run():
+            with options["file"].open("rb") as file, context.a_run():
                 self._import(work, file, quiet=options["json"])
         except (OSError, UnreadableFile) as error:
             raise CommandError(f"{options['file']}: {error}", returncode=CANNOT_READ) from error
@@ -84,11 +82,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{name.replace('_', ' '):<20} {count:>9,}")
         dry = ", nothing written (dry run)" if options["dry_run"] else ""
         self.stdout.write(f"in {seconds:.1f} s{dry}")
-
-
-def _run() -> AbstractContextManager[None]:
-    """What is recorded inside the block has one request id, however many batches there are."""
-    return context.bound(RequestContext(identifier.new()))
 
 
 def _write_report(path: Path, bad: Iterable[BadRow]) -> None:

@@ -11,8 +11,7 @@ from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.progress import Progress
 
-from audit import context, identifier
-from audit.context import RequestContext
+from audit import context
 from stabilizer import demo
 
 
@@ -38,8 +37,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         started = time.monotonic()
         console = Console(stderr=True, quiet=options["json"])
-        run = RequestContext(identifier.new())
-        with context.bound(run), Progress(console=console, transient=True) as progress:
+        with context.a_run(), Progress(console=console, transient=True) as progress:
             total = options["subscribers"] * (1 + options["cards"])
             task = progress.add_task("Demo data", total=total)
             made = demo.make(
