@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -139,10 +138,10 @@ def refresh(
         return refusal or UNKNOWN
     if row.used_at is None:
         with transaction.atomic():
-            if _use(row):
-                about = _about(row.family)
-                transaction.on_commit(partial(audit.record, "token.refreshed", **about))
-                return issue(row.family)
+            tokens = issue(row.family) if _use(row) else None
+        if tokens is not None:
+            audit.record("token.refreshed", **_about(row.family))
+            return tokens
     elif row.used_at < began:
         about = _about(row.family)
         revoke_family(

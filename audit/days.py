@@ -10,6 +10,7 @@ from audit.chain import Link
 from audit.models import Day
 
 _EPOCH = date(1970, 1, 1)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -29,8 +30,9 @@ def floor(day: date) -> str:
 
 
 def first_id(moment: datetime) -> str:
-    """The smallest UUIDv7 of a moment's millisecond, in hexadecimal digits."""
-    return f"{int(moment.timestamp() * 1000):012x}{7 << 76 | 1 << 63:020x}"
+    """The smallest UUIDv7 of a moment's millisecond (of 1970, if it is earlier), in hex digits."""
+    since_ms = max(0, (moment - _BEGINNING) // timedelta(milliseconds=1))
+    return f"{since_ms:012x}{7 << 76 | 1 << 63:020x}"
 
 
 def oldest_open() -> date:

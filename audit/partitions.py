@@ -66,17 +66,9 @@ def make_ahead() -> int:
 
     Raises `Busy`.
     """
-    known = of_days()
-    if not known:
-        return 0
-    last = days.today() + timedelta(days=AHEAD_DAYS)
-    missing = [known[-1] + timedelta(days=number + 1) for number in range((last - known[-1]).days)]
-    if not missing:
-        return 0
-    parts = ", ".join([*map(_partition, missing), f"PARTITION {NEWEST} VALUES LESS THAN MAXVALUE"])
-    # pmax is empty, so there is nothing to move.
-    _alter(f"REORGANIZE PARTITION {NEWEST} INTO ({parts})")
-    return len(missing)
+    before = len(of_days())
+    _alter(_addition)
+    return len(of_days()) - before
 
 
 def drop(day: date) -> None:
@@ -84,12 +76,28 @@ def drop(day: date) -> None:
 
     Raises `Busy`.
     """
-    _alter(f"DROP PARTITION {_name(day)}")
+    _alter(lambda: f"DROP PARTITION {_name(day)}" if day in of_days() else "")
 
 
-def _alter(change: str, pause: Callable[[float], None] = time.sleep) -> None:
-    # Not WAIT: whoever comes after a waiting ALTER waits as well, readers too.
+def _addition() -> str:
+    known = of_days()
+    last = days.today() + timedelta(days=AHEAD_DAYS)
+    if not known or known[-1] >= last:
+        return ""
+    missing = [known[-1] + timedelta(days=number + 1) for number in range((last - known[-1]).days)]
+    parts = ", ".join([*map(_partition, missing), f"PARTITION {NEWEST} VALUES LESS THAN MAXVALUE"])
+    # pmax is empty, so there is nothing to move.
+    return f"REORGANIZE PARTITION {NEWEST} INTO ({parts})"
+
+
+def _alter(wanted: Callable[[], str], pause: Callable[[float], None] = time.sleep) -> None:
+    """Makes a change that is `wanted` until it is not any more (empty)."""
+    # Not WAIT: whoever comes after a waiting ALTER waits as well, readers too. One that was told to
+    # be locked out may have been made all the same, so each try looks anew.
+    change = ""
     for number in range(TRIES):
+        if not (change := wanted()):
+            return
         try:
             with connection.cursor() as cursor:
                 cursor.execute(f"ALTER TABLE {_TABLE} NOWAIT {change}")

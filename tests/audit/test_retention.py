@@ -173,8 +173,8 @@ def test_a_drop_while_others_read_is_made_when_they_have_read(
         # The reader ends while the drop waits for its next try.
         original = partitions._alter
 
-        def patient(change: str) -> None:
-            original(change, lambda _: act() if (act := next(tries, None)) else None)
+        def patient(wanted: Callable[[], str]) -> None:
+            original(wanted, lambda _: act() if (act := next(tries, None)) else None)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(partitions, "_alter", patient)

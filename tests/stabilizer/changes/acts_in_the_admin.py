@@ -275,7 +275,8 @@ def a_dead_letter_is_tried_again(stage: Stage) -> Change:
 
 @act(f"POST {LETTER} drop", "audit.letters_dropped", by=PERSON)
 def a_dead_letter_is_given_up(stage: Stage) -> Change:
-    return select(stage, LETTER, "drop", letter(), why="theirs")
+    given_up = letter()
+    return select(stage, LETTER, "drop", given_up, why="theirs", newest=given_up.pk)
 
 
 @act(f"POST {LETTER} drop")
