@@ -8,7 +8,6 @@ from itertools import chain, islice
 from typing import Any
 
 from audit import bounded
-from audit.entry import Unstorable
 from audit.models import Event
 from audit.search import Search
 
@@ -62,13 +61,7 @@ def _as_csv(event: Event) -> str:
 
 
 def _said(event: Event) -> dict[str, Any]:
-    said = {name: getattr(event, name) for name in COLUMNS[:-2]}
-    said |= {"id": event.pk.hex, "at": event.at.isoformat()}
-    try:
-        return said | {"user_agent": event.user_agent, "detail": event.detail}
-    except Unstorable:
-        # Somebody wrote over the entry. Whoever looks into that needs the row all the same.
-        return said | {"user_agent": None, "detail": None}
+    return event.shown() | {"id": event.pk.hex, "at": event.at.isoformat()}
 
 
 def _harmless(value: Any) -> Any:

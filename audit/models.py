@@ -6,7 +6,7 @@ from django.utils.functional import cached_property
 
 from audit import chain, clock, identifier
 from audit.chain import Link
-from audit.entry import LENGTHS, decode
+from audit.entry import LENGTHS, Unstorable, decode
 from audit.registry import Severity
 
 PRODUCER_CHARACTERS = 128
@@ -56,9 +56,16 @@ class Event(models.Model):
         return decode(self.entry)
 
     def shown(self) -> dict[str, Any]:
-        """All that the row says, under the names of its columns, and `user_agent` and `detail`."""
+        """All that the row says, under the names of its columns, and `user_agent` and `detail`.
+
+        These two are None where somebody wrote over the entry: whoever looks into that needs the
+        row all the same.
+        """
         columns = {field.attname: getattr(self, field.attname) for field in self._meta.fields}
-        return columns | {"user_agent": self.user_agent, "detail": self.detail}
+        try:
+            return columns | {"user_agent": self.user_agent, "detail": self.detail}
+        except Unstorable:
+            return columns | {"user_agent": None, "detail": None}
 
     @property
     def detail(self) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from audit import days
+from audit.indexed import by_index
 from audit.models import Event
 
 #: Columns with an index, by which events are found.
@@ -29,7 +30,7 @@ class Search:
             span["pk__gte"] = days.first_id(self.since)
         if self.until is not None:
             span["pk__lt"] = days.first_id(self.until)
-        return events.filter(**self.exact, **span)
+        return by_index(events, self.exact).filter(**self.exact, **span)
 
     def events(self) -> "QuerySet[Event, Any]":
         return self.among(Event.objects.all())

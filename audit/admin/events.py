@@ -23,6 +23,7 @@ from audit.admin.reading import PAGE_ROWS, ReadOnly, actor, oversees_all
 from audit.entry import Unstorable
 from audit.finding import Find, FindForm, in_words
 from audit.models import Event
+from audit.search import Search
 
 #: More than that is a matter of `manage.py audit export`.
 EXPORTED = 100_000
@@ -95,7 +96,8 @@ class EventAdmin(ReadOnly):
         rows = super().get_queryset(request)
         if oversees_all(request):
             return rows
-        return rows.filter(tenant=slug) if (slug := _tenant(request)) else rows.none()
+        slug = _tenant(request)
+        return Search({"tenant": slug}).among(rows) if slug else rows.none()
 
     @admin.display(description="time")
     def when(self, event: Event) -> str:

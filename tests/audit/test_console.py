@@ -96,6 +96,12 @@ def test_tail_shows_the_latest_with_the_oldest_first(trail: None):
     assert "login.failed" in run("tail", "-n", "1")[1]
 
 
+def test_tail_shows_an_event_whose_entry_somebody_wrote_over(trail: None):
+    Event.objects.filter(subject="anna").update(entry="nonsense")
+    (event,) = lines("tail", "-n", "1")
+    assert (event["subject"], event["detail"]) == ("anna", None)
+
+
 def test_retention_says_what_is_due_and_drops_it(
     trail: None, partitioned: None, clock: Any, settings: Any
 ):

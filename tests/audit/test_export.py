@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -47,6 +47,7 @@ def test_they_are_found_by_value_and_time(events, clock):
     assert documents(Search(until=clock.now() - timedelta(hours=1))) == []
     span = Search(since=clock.now() - timedelta(hours=1), until=clock.now() + timedelta(hours=1))
     assert len(documents(span, most=7)) == 7
+    assert len(documents(Search(since=datetime(1960, 1, 1, tzinfo=UTC)))) == 10
 
 
 def test_csv_has_every_column_and_no_formula(deliver):
