@@ -70,6 +70,7 @@ def test_a_loop_that_ends_first_costs_no_thread(pool, caplog):
     loop.close()
     proceed.set()
     assert asyncio.run(run_two(pool)) == (1, 2)
+    assert pool.close()
     assert "the event loop ended" in caplog.text
 
 
