@@ -16,7 +16,7 @@ from stabilizer.gate import answers  # noqa: E402
 from stabilizer.gate.address import Proxies  # noqa: E402
 from stabilizer.gate.admission import Gate  # noqa: E402
 from stabilizer.gate.arrival import Arrival  # noqa: E402
-from stabilizer.server import calm_collector  # noqa: E402
+from stabilizer.server import GC_THRESHOLDS, calm_collector  # noqa: E402
 from stabilizer.serving import Serving  # noqa: E402
 
 
@@ -53,4 +53,4 @@ gate = Gate(nothing)
 gated = Gate(pooled)
 
 # As our own server does before it serves, and here for every door alike.
-calm_collector()
+calm_collector(GC_THRESHOLDS)

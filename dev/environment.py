@@ -23,6 +23,8 @@ class Choice:
     """What the caller of `make up` chose: everything has a default."""
 
     port: int
+    #: Of the gateway that devices wait at.
+    realtime_port: int
     run_dir: Path
     #: A private MariaDB and Redis instead of SQLite and Valkey.
     mariadb: bool
@@ -31,17 +33,19 @@ class Choice:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
-        """Read PORT, DB, RUN_DIR, DATABASE_URL and REDIS_URL. Raises `UnknownChoice`."""
+        """Read PORT, REALTIME_PORT, DB, RUN_DIR, DATABASE_URL and REDIS_URL.
+
+        Raises `UnknownChoice`.
+        """
         database = environ.get("DB") or "sqlite"
         if database not in DATABASES:
             raise UnknownChoice(
                 f"DB={database}: use {' or '.join(DATABASES)}, or give DATABASE_URL"
             )
-        port = environ.get("PORT") or "9000"
-        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-            raise UnknownChoice(f"PORT={port}: use a number from 1 to 65535")
+        port = _port("PORT", environ.get("PORT") or "9000")
         return cls(
-            port=int(port),
+            port=port,
+            realtime_port=_port("REALTIME_PORT", environ.get("REALTIME_PORT") or str(port + 1)),
             run_dir=Path(environ.get("RUN_DIR") or ROOT / ".run").resolve(),
             mariadb=database == "mariadb",
             database_url=environ.get("DATABASE_URL", ""),
@@ -51,6 +55,16 @@ class Choice:
     @property
     def base_url(self) -> str:
         return f"http://{ports.LOOPBACK}:{self.port}"
+
+    @property
+    def realtime_url(self) -> str:
+        return f"http://{ports.LOOPBACK}:{self.realtime_port}"
+
+
+def _port(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 65536):
+        raise UnknownChoice(f"{name}={text}: use a number from 1 to 65535")
+    return int(text)
 
 
 def environment(choice: Choice, database_url: str, redis_url: str) -> dict[str, str]:
@@ -65,6 +79,7 @@ def environment(choice: Choice, database_url: str, redis_url: str) -> dict[str, 
     addresses = {
         "DJANGO_SETTINGS_MODULE": "stabilizer.settings",
         "PUBLIC_URL": choice.base_url,
+        "REALTIME_URL": choice.realtime_url,
         "RUN_DIR": str(choice.run_dir),
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,

@@ -1,7 +1,7 @@
 """`make up`: the whole service on this machine, with demonstration data, until Ctrl-C.
 
-It takes the port first and hands its sockets to both web processes. Everything it starts has its
-log in .run/log, and ends with it.
+It takes the ports first and hands their sockets to the web processes and the gateway. Everything it
+starts has its log in .run/log, and ends with it.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from rich.console import Console
 
@@ -36,12 +37,33 @@ WEB_PROCESSES = 2
 BACKLOG = 65535
 
 
+class Doors(NamedTuple):
+    """The sockets that devices connect to, bound before anything is started."""
+
+    web: Sequence[socket.socket]
+    gateway: socket.socket
+
+    @classmethod
+    def open(cls, choice: Choice) -> Self:
+        """Listen on both ports. Raises `PortTaken`."""
+        web = listen(ports.LOOPBACK, choice.port, BACKLOG, WEB_PROCESSES)
+        try:
+            return cls(web, listen(ports.LOOPBACK, choice.realtime_port, BACKLOG)[0])
+        except PortTaken:
+            cls(web, web[0]).close()
+            raise
+
+    def close(self) -> None:
+        for each in (*self.web, self.gateway):
+            each.close()
+
+
 @dataclass(frozen=True)
 class Up:
     """One run of `make up`: the stages from an empty directory to a healthy service."""
 
     choice: Choice
-    listeners: Sequence[socket.socket]
+    doors: Doors
     supervisor: Supervisor
     console: Console
 
@@ -60,10 +82,11 @@ class Up:
         env = environment.environment(self.choice, database_url, redis_url)
         with self._stage("schema and demonstration data"):
             self.supervisor.run("prepare", ["dev.prepare", str(self.demo_file)], env)
-        with self._stage("web processes, worker and shipper"):
-            web, worker, shipper = self._start_services(env)
+        with self._stage("web processes, gateway, worker"):
+            web, realtime, worker, shipper = self._start_services(env)
             self.supervisor.wait_for(
-                lambda: all(each.said(TAKES_CONNECTIONS) for each in web), "the web processes"
+                lambda: all(each.said(TAKES_CONNECTIONS) for each in (*web, realtime)),
+                "the web processes and the gateway",
             )
             self.supervisor.wait_for(self._healthy, "/readyz")
         demo = environment.read(self.demo_file)
@@ -74,6 +97,8 @@ class Up:
             DATABASE_URL=database_url,
             REDIS_URL=redis_url,
             WEB_PIDS=" ".join(str(child.pid) for child in web),
+            REALTIME_URL=self.choice.realtime_url,
+            REALTIME_PID=realtime.pid,
             WORKER_PID=worker.pid,
             SHIPPER_PID=shipper.pid,
         )
@@ -84,17 +109,23 @@ class Up:
         for child in self.supervisor.stop():
             self.console.print(f"{child.name} did not stop in time and was killed")
 
-    def _start_services(self, env: dict[str, str]) -> tuple[list[Child], Child, Child]:
-        fds = [each.fileno() for each in self.listeners]
+    def _start_services(self, env: dict[str, str]) -> tuple[list[Child], Child, Child, Child]:
+        listeners = self.doors.web
+        fds = [each.fileno() for each in listeners]
         web = [
             self.supervisor.start(
-                f"web-{number + 1}", [*commands.WEB, *share(self.listeners, number)], env, fds
+                f"web-{number + 1}", [*commands.WEB, *share(listeners, number)], env, fds
             )
             for number in range(WEB_PROCESSES)
         ]
+        gateway = self.doors.gateway.fileno()
+        realtime = self.supervisor.start(
+            "realtime", [*commands.REALTIME, "--fd", str(gateway)], env, [gateway]
+        )
         schedule = str(self.choice.run_dir / "beat-schedule")
         worker = self.supervisor.start("worker", [*commands.WORKER, "-B", "-s", schedule], env)
-        return web, worker, self.supervisor.start("shipper", commands.SHIPPER, env)
+        shipper = self.supervisor.start("shipper", commands.SHIPPER, env)
+        return web, realtime, worker, shipper
 
     def _start_servers(self) -> tuple[str, str]:
         choice, run_dir = self.choice, self.choice.run_dir
@@ -135,26 +166,22 @@ def main() -> int:
         choice = Choice.of(os.environ)
         identity = f"process {os.getpid()} at {choice.base_url}"
         with contextlib.ExitStack() as stack:
-            listeners = listen(ports.LOOPBACK, choice.port, BACKLOG, WEB_PROCESSES)
-            for each in listeners:
-                stack.enter_context(each)
+            doors = stack.enter_context(contextlib.closing(Doors.open(choice)))
             stack.enter_context(sole(choice.run_dir / "up.lock", identity))
-            return _serve(choice, listeners, console, started)
+            return _serve(choice, doors, console, started)
     except environment.UnknownChoice as error:
         return _fail(error, 2)
     except PortTaken as taken:
-        hint = f"Stop it, or take another one: make up PORT={taken.port + 1}"
+        hint = f"Stop it, or take other ones: make up PORT={taken.port + 2}"
         return _fail(f"{taken.strerror}\n{hint}", EX_SOFTWARE)
     except AlreadyRunning as error:
         return _fail(f"`make up` already runs in this directory: {error}", EX_SOFTWARE)
 
 
-def _serve(
-    choice: Choice, listeners: Sequence[socket.socket], console: Console, started: float
-) -> int:
+def _serve(choice: Choice, doors: Doors, console: Console, started: float) -> int:
     supervisor = Supervisor(choice.run_dir / "log")
     supervisor.obey_signals()
-    up = Up(choice, listeners, supervisor, console)
+    up = Up(choice, doors, supervisor, console)
     try:
         demo = up.start()
         welcome.show(console, choice, demo, time.monotonic() - started)

@@ -104,7 +104,7 @@ def _create_once(
 
 
 def _websocket_url() -> str:
-    scheme, netloc, *_ = urlsplit(settings.PUBLIC_URL)
+    scheme, netloc, *_ = urlsplit(settings.REALTIME_URL)
     return urlunsplit(("wss" if scheme == "https" else "ws", netloc, "/ws/pairings/", "", ""))
 
 

@@ -47,6 +47,11 @@ async def fleet(store: Store) -> dict[str, Demand]:
     }
 
 
+def process_name() -> str:
+    """A name for this process that no other process, of any host, has or ever had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
 def _text(word: bytes | str) -> str:
     return word.decode() if isinstance(word, bytes) else word
 
@@ -79,7 +84,7 @@ class SlotLease:
         self.processes = 1
         #: Redis had lost the leases: for this long nobody is granted more than it holds.
         self.recovering_s = 0.0
-        self.process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.process = process_name()
         self._store = store
         self._cap = cap
         self._demand = demand

@@ -83,6 +83,10 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _optional_url(value: str) -> str:
+    return value and _public_url(value)
+
+
 def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -152,6 +156,14 @@ class Env(BaseSettings):
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "http://127.0.0.1:9000", description="the address that screens show to people"
     )
+    realtime_url: Annotated[str, AfterValidator(_optional_url)] = Field(
+        "",
+        description="the public address of the gateway, to whose /ws/ and /sse/ devices connect; "
+        "empty: PUBLIC_URL",
+    )
+    realtime_origins: Words = Field(
+        (), description="origins besides PUBLIC_URL whose pages may open a WebSocket"
+    )
     allowed_hosts: Words = Field(
         ("127.0.0.1", "localhost", "[::1]"), description="names this service answers to"
     )
@@ -186,6 +198,20 @@ class Env(BaseSettings):
         65535, ge=1, le=65535, description="listen backlog; the kernel caps it at somaxconn"
     )
     keep_alive_s: int = Field(75, ge=1, description="how long an idle connection stays open")
+
+    realtime_threads: int = Field(
+        2, ge=1, le=64, description="threads per realtime process, for queries and deliveries"
+    )
+    connections: int = Field(
+        10_000, ge=1, description="waiting connections at once, in the whole fleet"
+    )
+    connections_per_process: int = Field(
+        10_000, ge=1, description="waiting connections per realtime process"
+    )
+    connections_per_client: int = Field(5, ge=1, description="waiting connections per device")
+    connections_per_network: int = Field(
+        50, ge=1, description="connections per network that have not said hello yet"
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import resource
@@ -17,8 +18,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import django
 import uvicorn
@@ -29,20 +32,71 @@ from django.core.management.base import SystemCheckError
 from stabilizer import listener
 from stabilizer.acceptor import Acceptor
 from stabilizer.corked import CorkedProtocol
+from stabilizer.wire import ImpatientProtocol, WaitingProtocol
 
 logger = logging.getLogger("stabilizer.server")
 
 GRACE_S = 10
 #: After the grace, for what cannot be interrupted: a thread inside a hung driver.
 LAST_RESORT_S = 3
+#: Waiting devices are told in slices over this time that they have to come back.
+DRAIN_S = 10
+#: A frame that is longer ends the connection; one above the protocol's 4 KB is answered.
+WS_BYTES = 64 * 1024
 EXIT_PORT_TAKEN = 70
 EXIT_CONFIGURATION = 78
 #: Requests leave few cycles behind; the first collection of Django's own objects costs 50 ms.
 GC_THRESHOLDS = (20_000, 20, 50)
+#: A full collection among 10,000 waiting sockets stops the process for half a second.
+GC_OF_WAITING = (10_000, 5, 100_000)
+
+
+async def nothing() -> None:
+    """What a process does before it ends, if there is nobody it has to say goodbye to."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a process serves, and how it ends."""
+
+    application: str
+    http: type[asyncio.Protocol]
+    ws: Any
+    gc_thresholds: tuple[int, int, int]
+    #: None: as the settings say.
+    keep_alive_s: int | None = None
+    #: For `drain`, which ends what would never end by itself.
+    drain_s: float = 0
+
+
+ROLES = {
+    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS),
+    "realtime": Role(
+        "stabilizer.gateway",
+        ImpatientProtocol,
+        WaitingProtocol,
+        GC_OF_WAITING,
+        keep_alive_s=5,
+        drain_s=DRAIN_S,
+    ),
+}
 
 
 class Server(uvicorn.Server):
-    """Uvicorn on a port that processes share; it ends after SIGTERM in any case, with 0."""
+    """Uvicorn on a port that processes share; it ends after SIGTERM in any case, with 0.
+
+    Before it does, it takes no more connections, and `drain` has `drain_s` to end those there are.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]] = nothing,
+        drain_s: float = 0,
+    ) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._drain_s = drain_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -58,6 +112,15 @@ class Server(uvicorn.Server):
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        try:
+            await asyncio.wait_for(self._drain(), self._drain_s + LAST_RESORT_S)
+        except Exception:
+            logger.exception("not everybody was told that this process ends")
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         signals = (signal.SIGTERM, signal.SIGINT)
@@ -70,7 +133,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
-            timer = threading.Timer(GRACE_S + LAST_RESORT_S, os._exit, (1,))
+            longest_s = self._drain_s + GRACE_S + LAST_RESORT_S
+            timer = threading.Timer(longest_s, os._exit, (1,))
             timer.daemon = True
             timer.start()
         super().handle_exit(sig, frame)
@@ -91,11 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in listeners:
             stack.enter_context(each)
         if options.workers > 1:
-            return supervise(listeners)
-        return serve(listeners)
+            return supervise(options.role, listeners)
+        return serve(ROLES[options.role], listeners)
 
 
-def serve(listeners: Sequence[socket.socket]) -> int:
+def serve(role: Role, listeners: Sequence[socket.socket]) -> int:
     """Serve until SIGTERM or SIGINT, then finish what runs in `GRACE_S`.
 
     The first of `listeners` is this process's own, the rest are spares.
@@ -106,17 +170,19 @@ def serve(listeners: Sequence[socket.socket]) -> int:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION
     raise_open_files()
-    from stabilizer.asgi import application
-
+    module = importlib.import_module(role.application)
     server = Server(
         uvicorn.Config(
-            application,
+            module.application,
             loop="uvloop",
-            http=CorkedProtocol,
-            ws="none",
+            http=role.http,
+            ws=role.ws,
+            ws_max_size=WS_BYTES,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
             lifespan="on",
             backlog=settings.SERVER_BACKLOG,
-            timeout_keep_alive=settings.SERVER_KEEP_ALIVE_S,
+            timeout_keep_alive=role.keep_alive_s or settings.SERVER_KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
             limit_concurrency=None,
             # The client's address is the gate's to find out.
@@ -124,16 +190,18 @@ def serve(listeners: Sequence[socket.socket]) -> int:
             server_header=False,
             access_log=False,
             log_config=None,
-        )
+        ),
+        getattr(module, "drain", nothing),
+        role.drain_s,
     )
-    calm_collector()
+    calm_collector(role.gc_thresholds)
     server.run(sockets=list(listeners))
     return 0 if server.started else 1
 
 
-def supervise(listeners: Sequence[socket.socket]) -> int:
+def supervise(role: str, listeners: Sequence[socket.socket]) -> int:
     """Run a process for each listener. When one ends by itself, all end, with its status."""
-    command = [sys.executable, "-m", "stabilizer.server", "web"]
+    command = [sys.executable, "-m", "stabilizer.server", role]
     children = [
         subprocess.Popen(  # noqa: S603
             [*command, *listener.share(listeners, number)],
@@ -163,11 +231,11 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def calm_collector() -> None:
+def calm_collector(thresholds: tuple[int, int, int]) -> None:
     """Keep the garbage collector away from what lives as long as the process."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(*thresholds)
 
 
 def _listeners(options: argparse.Namespace) -> list[socket.socket]:
@@ -180,7 +248,7 @@ def _listeners(options: argparse.Namespace) -> list[socket.socket]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("stabilizer.server", description=__doc__)
-    parser.add_argument("role", choices=["web"])
+    parser.add_argument("role", choices=[*ROLES], help="web: the API; realtime: who waits")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--fd", type=int, help="an inherited listening socket")
     place.add_argument("--port", type=int, default=9000)

@@ -15,6 +15,8 @@ KEYRING_SECRET = env.keyring_secret.get_secret_value() or (SECRET_KEY if DEBUG e
 ALLOWED_HOSTS = list(env.allowed_hosts)
 TRUSTED_PROXIES = list(env.trusted_proxies)
 PUBLIC_URL = env.public_url.rstrip("/")
+REALTIME_URL = env.realtime_url or PUBLIC_URL
+REALTIME_ORIGINS = [PUBLIC_URL, *env.realtime_origins]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 RUN_DIR = env.run_dir
 
@@ -29,6 +31,7 @@ LOGOUT_REDIRECT_URL = "/accounts/login/"
 
 INSTALLED_APPS = [
     "stabilizer",
+    "realtime",
     "pairing",
     "accounts",
     "ratelimit",
@@ -124,6 +127,11 @@ GATE_SLOTS = env.slots
 GATE_QUEUE_LENGTH = env.queue_length
 GATE_QUEUE_WAIT_MS = env.queue_wait_ms
 SERVING_THREADS = env.threads
+REALTIME_THREADS = env.realtime_threads
+CONNECTIONS = env.connections
+CONNECTIONS_PER_PROCESS = env.connections_per_process
+CONNECTIONS_PER_CLIENT = env.connections_per_client
+CONNECTIONS_PER_NETWORK = env.connections_per_network
 SERVER_BACKLOG = env.backlog
 SERVER_KEEP_ALIVE_S = env.keep_alive_s
 
@@ -171,5 +179,6 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.log_level},
     # Not a line, written while a crowd waits, for each 4xx: refusals are in the trail.
-    "loggers": {"django.request": {"level": "ERROR"}},
+    # Nor a line for each WebSocket.
+    "loggers": {"django.request": {"level": "ERROR"}, "uvicorn.error": {"level": "WARNING"}},
 }

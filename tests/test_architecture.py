@@ -32,7 +32,7 @@ def test_the_import_contract_lists_every_app_of_ours() -> None:
 def test_the_layers_are_the_apps_in_the_order_of_the_house() -> None:
     layers = CONTRACTS["contracts"][0]["layers"]
 
-    assert layers == ["stabilizer", "pairing", "accounts", "ratelimit", "audit"]
+    assert layers == ["stabilizer", "realtime", "pairing", "accounts", "ratelimit", "audit"]
     assert layers == FIRST_PARTY
 
 

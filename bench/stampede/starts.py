@@ -15,7 +15,7 @@ from bench.stampede.wsgi import WsgiServer
 from dev import commands, environment, ports, servers
 from dev.environment import Choice
 from dev.supervisor import Supervisor
-from dev.up import BACKLOG, WEB_PROCESSES, Up
+from dev.up import BACKLOG, WEB_PROCESSES, Doors, Up
 from stabilizer.listener import listen
 
 #: Both applications answer a GET there with 405, without a query.
@@ -72,16 +72,21 @@ def proxied_ours(wsgi: WsgiServer) -> Start:
 def ours(supervisor: Supervisor, directory: Path) -> Running:
     """What `make up DB=mariadb` starts. The only one that also runs with DB=sqlite."""
     choice = _choice(directory, os.environ.get("DB") or "mariadb")
-    listeners = listen(ports.LOOPBACK, choice.port, BACKLOG, WEB_PROCESSES)
-    with contextlib.ExitStack() as stack:
-        for listener in listeners:
-            stack.enter_context(listener)
-        demo = Up(choice, listeners, supervisor, Console(quiet=True)).start()
+    with contextlib.closing(Doors.open(choice)) as doors:
+        demo = Up(choice, doors, supervisor, Console(quiet=True)).start()
     return Running(choice.base_url, demo["api_key"], supervisor)
 
 
 def _choice(directory: Path, database: str) -> Choice:
-    return Choice.of({"PORT": str(ports.free()), "DB": database, "RUN_DIR": str(directory)})
+    web, gateway = ports.free(), ports.free()
+    return Choice.of(
+        {
+            "PORT": str(web),
+            "REALTIME_PORT": str(gateway),
+            "DB": database,
+            "RUN_DIR": str(directory),
+        }
+    )
 
 
 def _predecessor(
