@@ -50,7 +50,7 @@ SLICE_S = 0.25
 #: When the sixth connection of a device may try again: by then its dead ones have been found.
 PATIENT_MS = (5000, 15000)
 PATIENT = (End.TOO_MANY_CONNECTIONS, End.TOO_MANY_STRANGERS)
-ENDED: dict[State, type[protocol.Versioned]] = {
+ENDED: dict[State, type[protocol.Denied | protocol.Expired | protocol.Revoked]] = {
     State.DENIED: protocol.Denied,
     State.EXPIRED: protocol.Expired,
     State.REVOKED: protocol.Revoked,
