@@ -28,6 +28,8 @@ LEASE_S = 5.0
 REFRESHES = 3
 #: Changes in one call; a longer one would look like a slow store.
 BATCH = 100
+#: How long changes wait for each other.
+GATHER_S = 0.005
 UNLIMITED = 0
 
 
@@ -151,11 +153,17 @@ class Connections:
         while True:
             self._changed.clear()
             await self._tell(self._taken())
-            if not self._changes:
-                try:
-                    await asyncio.wait_for(self._changed.wait(), self._lease_s / REFRESHES)
-                except TimeoutError:
-                    continue
+            if not self._changes and await self._something_changes():
+                # More will have come by then, and a call costs the same for all of them.
+                await asyncio.sleep(GATHER_S)
+
+    async def _something_changes(self) -> bool:
+        """Whether something does before the lease has to be renewed."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), self._lease_s / REFRESHES)
+        except TimeoutError:
+            return False
+        return True
 
     def _taken(self) -> list[_Change]:
         return [self._changes.popleft() for _ in range(min(BATCH, len(self._changes)))]

@@ -199,8 +199,9 @@ class Gateway:
         loop = asyncio.get_running_loop()
         while True:
             self.waiters.look_again(loop.time() - LOOK_AGAIN_S)
+            # One at a time: there is always a thread left for those of whom there is news.
             if digests := self.waiters.take_newcomers(BATCH):
-                self._begin(self._read(digests))
+                await self._read(digests)
             await asyncio.sleep(ROUND_S)
 
     async def _read(self, digests: Sequence[str]) -> None:

@@ -35,7 +35,13 @@ class Hello(Message):
     """The first message: which device this is. A device that reconnects names what it knows."""
 
     type: Literal["hello"] = "hello"
-    udid: Annotated[str, Field(pattern=UDID.replace(r"\A", "^").replace(r"\Z", "$"))]
+    udid: Annotated[
+        str,
+        Field(
+            pattern=UDID.replace(r"\A", "^").replace(r"\Z", "$"),
+            description="as it was given at creation",
+        ),
+    ]
     device_code: Annotated[str, Field(max_length=128, description="as it was given at creation")]
     resume: Annotated[
         int, Field(ge=0, description="version of the last state message it has acted on")
@@ -64,7 +70,11 @@ class Pong(Message):
 
 
 class Versioned(Message):
-    """How a pairing stands. A message whose version is not above the last one's says nothing new"""
+    """How a pairing stands.
+
+    A `pending` or `approved` whose version is not above the last one's says nothing new. What ends
+    a pairing counts whatever its version: time changes none.
+    """
 
     version: Annotated[int, Field(description="grows with every change of the pairing")]
 
@@ -82,12 +92,12 @@ class Approved(Versioned):
     """The credentials. Repeated for 120 s, to this device only, until it says `ack`."""
 
     type: Literal["approved"] = "approved"
-    access_token: str
-    refresh_token: str
+    access_token: Annotated[str, Field(description="for `Authorization: Bearer`")]
+    refresh_token: Annotated[str, Field(description="for one exchange at `/oauth/token`")]
     expires_in: Annotated[int, Field(description="seconds until the access token expires")]
-    scope: str
+    scope: Annotated[str, Field(description="what the access token may do; may be empty")]
     credentials: Annotated[
-        dict[str, Any] | str, Field(description="a JWE if the device gave a public key")
+        dict[str, Any] | str, Field(description="an object; a JWE if the device gave a public key")
     ]
 
 
@@ -119,7 +129,7 @@ class Error(Message):
     """What the client said was not done. The connection stays open."""
 
     type: Literal["error"] = "error"
-    code: str
+    code: Annotated[str, Field(description="what was wrong")]
     retry_after_ms: Annotated[int | None, Field(description="when it may be tried again")] = None
 
 
@@ -127,7 +137,7 @@ class Bye(Message):
     """The last message before the gateway closes the connection."""
 
     type: Literal["bye"] = "bye"
-    code: str
+    code: Annotated[str, Field(description="why")]
     retry_after_ms: Annotated[
         int | None, Field(description="come back after so long, not sooner; absent: do not")
     ] = None

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 
 logger = logging.getLogger(__name__)
 
-#: Connections taken in one turn of the event loop, between which it answers requests.
-AT_A_TIME = 32
 #: How often to look whether another process leaves connections waiting.
 SPARE_EVERY_S = 0.05
 #: After the kernel refused another connection for want of descriptors or memory.
@@ -18,6 +16,8 @@ PAUSE_S = 0.5
 class Acceptor:
     """Makes a protocol of `factory` for each connection to `listener`, until `close`.
 
+    It takes up to `at_a_time` in one turn of the event loop, and the next ones `rest_s` later, so
+    that those it has are served in between.
     `spares` are the listeners of the other processes: what waits there was left by one that is
     busy, restarting or dead, and is taken after `SPARE_EVERY_S`.
     """
@@ -27,10 +27,14 @@ class Acceptor:
         listener: socket.socket,
         spares: Sequence[socket.socket],
         factory: Callable[[], asyncio.BaseProtocol],
+        at_a_time: int = 32,
+        rest_s: float = 0,
     ) -> None:
         self._listener = listener
         self._spares = spares
         self._factory = factory
+        self._at_a_time = at_a_time
+        self._rest_s = rest_s
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[object]] = set()
         self._closed = False
@@ -61,7 +65,7 @@ class Acceptor:
         self._loop.call_later(SPARE_EVERY_S, self._look_around)
 
     def _take(self, listener: socket.socket) -> None:
-        for _ in range(AT_A_TIME):
+        for _ in range(self._at_a_time):
             try:
                 connection, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -72,6 +76,9 @@ class Acceptor:
                 self._loop.call_later(PAUSE_S, self._resume)
                 return
             self._begin(connection)
+        if self._rest_s:
+            self._loop.remove_reader(self._listener.fileno())
+            self._loop.call_later(self._rest_s, self._resume)
 
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)

@@ -63,6 +63,11 @@ class Role:
     http: type[asyncio.Protocol]
     ws: Any
     gc_thresholds: tuple[int, int, int]
+    #: How long a thread keeps the interpreter from the event loop.
+    switch_s: float
+    #: Connections taken in one turn of the event loop.
+    at_a_time: int
+    rest_s: float = 0
     #: None: as the settings say.
     keep_alive_s: int | None = None
     #: For `drain`, which ends what would never end by itself.
@@ -70,12 +75,15 @@ class Role:
 
 
 ROLES = {
-    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS),
+    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS, 0.005, 32),
     "realtime": Role(
         "stabilizer.gateway",
         ImpatientProtocol,
         WaitingProtocol,
         GC_OF_WAITING,
+        switch_s=0.0005,
+        at_a_time=4,
+        rest_s=0.005,
         keep_alive_s=5,
         drain_s=DRAIN_S,
     ),
@@ -85,25 +93,23 @@ ROLES = {
 class Server(uvicorn.Server):
     """Uvicorn on a port that processes share; it ends after SIGTERM in any case, with 0.
 
-    Before it does, it takes no more connections, and `drain` has `drain_s` to end those there are.
+    Before it does, it takes no more connections, and `drain` ends those that would not end.
     """
 
     def __init__(
-        self,
-        config: uvicorn.Config,
-        drain: Callable[[], Awaitable[None]] = nothing,
-        drain_s: float = 0,
+        self, role: Role, config: uvicorn.Config, drain: Callable[[], Awaitable[None]] = nothing
     ) -> None:
         super().__init__(config)
+        self._role = role
         self._drain = drain
-        self._drain_s = drain_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
         # To uvicorn an acceptor is a server like any other: it closes them when it ends.
         assert sockets, "uvicorn is always run on sockets that were bound before"
         own, *spares = sockets
-        self.servers = [Acceptor(own, spares, self._protocol)]  # type: ignore[list-item]
+        acceptor = Acceptor(own, spares, self._protocol, self._role.at_a_time, self._role.rest_s)
+        self.servers = [acceptor]  # type: ignore[list-item]
         # Not logged: it must be found whatever LOG_LEVEL is.
         sys.stderr.write(f"{listener.TAKES_CONNECTIONS}\n")
 
@@ -116,7 +122,7 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         try:
-            await asyncio.wait_for(self._drain(), self._drain_s + LAST_RESORT_S)
+            await asyncio.wait_for(self._drain(), self._role.drain_s + LAST_RESORT_S)
         except Exception:
             logger.exception("not everybody was told that this process ends")
         await super().shutdown(sockets)
@@ -133,7 +139,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
-            longest_s = self._drain_s + GRACE_S + LAST_RESORT_S
+            longest_s = self._role.drain_s + GRACE_S + LAST_RESORT_S
             timer = threading.Timer(longest_s, os._exit, (1,))
             timer.daemon = True
             timer.start()
@@ -172,6 +178,7 @@ def serve(role: Role, listeners: Sequence[socket.socket]) -> int:
     raise_open_files()
     module = importlib.import_module(role.application)
     server = Server(
+        role,
         uvicorn.Config(
             module.application,
             loop="uvloop",
@@ -192,9 +199,9 @@ def serve(role: Role, listeners: Sequence[socket.socket]) -> int:
             log_config=None,
         ),
         getattr(module, "drain", nothing),
-        role.drain_s,
     )
     calm_collector(role.gc_thresholds)
+    sys.setswitchinterval(role.switch_s)
     server.run(sockets=list(listeners))
     return 0 if server.started else 1
 

@@ -51,17 +51,23 @@ class Socket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if not self.opened.done() and not self._read_head():
-            return
-        while (frame := self._read_frame()) is not None:
-            self._take(*frame)
+        try:
+            if not self.opened.done() and not self._read_head():
+                return
+            while (frame := self._read_frame()) is not None:
+                self._take(*frame)
+        except ValueError:
+            # What came is no WebSocket's, or no message's.
+            self.close()
 
     def send(self, message: Message) -> None:
         self._write(TEXT, json.dumps(message, separators=(",", ":")).encode())
 
     def send_bytes(self, data: bytes) -> None:
-        """Write `data` as it is, whether it is a frame or not."""
-        self._transport.write(data)
+        """Write `data` as it is, whether it is a frame or not; nothing after the end."""
+        # uvloop's transports raise when they are written to after that.
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def close(self) -> None:
         self._transport.abort()
@@ -70,8 +76,9 @@ class Socket(asyncio.Protocol):
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
             return False
-        if head.split(b" ", 2)[1] != b"101":
-            self.opened.set_exception(Broken(f"answered {head.split(b' ', 2)[1].decode()}"))
+        status = head[9:12].decode("latin-1") if head.startswith(b"HTTP/1.1 ") else ""
+        if status != "101":
+            self.opened.set_exception(Broken(f"answered {status}" if status else "lost"))
             self.close()
             return False
         self._buffer = rest
@@ -88,6 +95,8 @@ class Socket(asyncio.Protocol):
             if len(buffer) < begins:
                 return None
             (length,) = struct.unpack_from("!H", buffer, 2)
+        elif length == 127:
+            raise ValueError("longer than any message")
         if len(buffer) < begins + length:
             return None
         self._buffer = buffer[begins + length :]
@@ -96,6 +105,8 @@ class Socket(asyncio.Protocol):
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == TEXT:
             message = json.loads(payload)
+            if not isinstance(message, dict):
+                raise ValueError("no message")
             if message.get("type") == "ping":
                 self.send({"type": "pong"})
             else:
@@ -108,7 +119,7 @@ class Socket(asyncio.Protocol):
             self._write(PONG, payload)
 
     def _write(self, opcode: int, payload: bytes) -> None:
-        self._transport.write(frame(opcode, payload))
+        self.send_bytes(frame(opcode, payload))
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
@@ -135,7 +146,7 @@ async def open_socket(
     on_end: Callable[[int], None],
     headers: Mapping[str, str],
 ) -> Socket:
-    """A WebSocket to `url` that has been opened. Raises `Broken`, or `OSError` without a network."""
+    """A WebSocket to `url` that is open. Raises `Broken`, or `OSError` where nobody listens."""
     parts = place(url)
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [
@@ -151,7 +162,7 @@ async def open_socket(
     loop = asyncio.get_running_loop()
     _, socket = await loop.create_connection(
         lambda: Socket(on_message, on_end),
-        parts.hostname,
+        parts.hostname or "",
         parts.port or _PORTS[parts.scheme],
         ssl=_SECURE[parts.scheme] or None,
     )
