@@ -20,6 +20,7 @@ COPY audit audit
 COPY locale locale
 COPY pairing pairing
 COPY ratelimit ratelimit
+COPY realtime realtime
 COPY stabilizer stabilizer
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER stabilizer

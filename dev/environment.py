@@ -71,6 +71,7 @@ def environment(choice: Choice, database_url: str, redis_url: str) -> dict[str, 
     """The caller's own environment, completed. What he set himself stays, save the addresses."""
     defaults = {
         "HTTPS": "false",
+        "DEMO": "true",
         "ALLOWED_HOSTS": "127.0.0.1 localhost",
         # The stampede gives each of its devices an address of its own.
         "TRUSTED_PROXIES": "127.0.0.1/32",

@@ -54,8 +54,10 @@ class RenewedSerializer(serializers.Serializer[Any]):
 
 class StatusSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField([state.value for state in State if state != State.EXPIRED])
+    version = serializers.IntegerField(help_text="grows with every change of the pairing")
     expires_in = serializers.IntegerField(help_text="0 where nothing expires any more")
     interval = serializers.IntegerField()
+    user_code = serializers.CharField(help_text="the code to show while it is pending")
 
 
 class DeliverySerializer(serializers.Serializer[Any]):

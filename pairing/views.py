@@ -26,6 +26,7 @@ from pairing import (
     idempotency,
     polling,
     serializers,
+    user_code,
 )
 from pairing.answers import problems, refused, told
 from pairing.device_code import DeviceCode
@@ -172,14 +173,20 @@ class StatusView(DeviceView):
             return refused(Refusal("expired"))
         left_s = (pairing.expires_at - now).total_seconds() if standing in TIMED else 0
         return told(
-            {"status": standing.value, "expires_in": int(left_s), "interval": poll.interval_s}
+            {
+                "status": standing.value,
+                "version": pairing.version,
+                "expires_in": int(left_s),
+                "interval": poll.interval_s,
+                "user_code": user_code.display(pairing.user_code),
+            }
         )
 
 
 _POLLED = Prepared(
-    lambda: Pairing.objects.only("udid", "state", "expires_at", "acknowledges_itself").filter(
-        device_code_digest=given(0, Pairing, "device_code_digest")
-    )
+    lambda: Pairing.objects.only(
+        "udid", "user_code", "version", "state", "expires_at", "acknowledges_itself"
+    ).filter(device_code_digest=given(0, Pairing, "device_code_digest"))
 )
 
 

@@ -113,6 +113,9 @@ class Connections:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+        for change in self._changes:
+            if change.answer is not None:
+                change.answer.cancel()
 
     async def open(self, network: str, most: int | None = None) -> Connection | Full:
         """A place for a connection from `network` that has not said yet whose it is."""
@@ -159,8 +162,10 @@ class Connections:
 
     async def _something_changes(self) -> bool:
         """Whether something does before the lease has to be renewed."""
+        # Not `wait_for`, which may lose a cancellation when both come together (bpo-37658).
         try:
-            await asyncio.wait_for(self._changed.wait(), self._lease_s / REFRESHES)
+            async with asyncio.timeout(self._lease_s / REFRESHES):
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True

@@ -223,12 +223,15 @@ class Gateway:
         for wait, stands in self.waiters.settle(digests, found, loop.time()):
             if stands is None or stands.udid != wait.udid:
                 wait.wire.end(End.UNAUTHORIZED)
-            elif stands.state in (State.APPROVED, State.DELIVERED):
-                if stands.version > wait.version and not wait.delivering:
-                    wait.delivering = True
-                    approved.append((wait, stands))
-            else:
+                continue
+            if not wait.answered and wait.version > stands.version:
+                # Whoever claims to know more than there is knows nothing.
+                wait.version = 0
+            if stands.state not in (State.APPROVED, State.DELIVERED):
                 self._tell(wait, stands)
+            elif stands.version > wait.version and not wait.delivering:
+                wait.delivering = True
+                approved.append((wait, stands))
             wait.answered = True
         for stands in found.values():
             if 0 < stands.left_s < LOOK_AGAIN_S:
@@ -250,23 +253,28 @@ class Gateway:
 
     async def _deliver(self, approved: Sequence[tuple[Wait, Standing]]) -> None:
         try:
-            admitted = [
-                (wait, stands)
-                for wait, stands in approved
-                if await self._admitted("pairing.credentials", wait)
-            ]
+            verdicts = await asyncio.gather(
+                *(self._admitted("pairing.credentials", wait) for wait, _ in approved)
+            )
+            admitted = [each for each, is_in in zip(approved, verdicts, strict=True) if is_in]
             acts = [_for(wait, partial(_collect, wait)) for wait, _ in admitted]
-            outcomes: list[Delivery | Refusal] = await self._run(lambda: [act() for act in acts])
+            outcomes: list[Delivery | Refusal] = []
+            if acts:
+                outcomes = await self._run(lambda: [act() for act in acts])
         except (DatabaseError, Unavailable) as error:
             logger.warning("credentials cannot be delivered: %s", type(error).__name__)
-            await asyncio.sleep(AGAIN_S)
-            outcomes, admitted = [], []
+            self._try_again(approved)
+        else:
+            for (wait, stands), outcome in zip(admitted, outcomes, strict=True):
+                self._hand_over(wait, stands, outcome)
         finally:
             for wait, _ in approved:
                 wait.delivering = False
-                self.waiters.look_at(wait.digest)
-        for (wait, stands), outcome in zip(admitted, outcomes, strict=True):
-            self._hand_over(wait, stands, outcome)
+
+    def _try_again(self, approved: Sequence[tuple[Wait, Standing]]) -> None:
+        loop = asyncio.get_running_loop()
+        for wait, _ in approved:
+            loop.call_later(AGAIN_S, self.waiters.look_at, wait.digest)
 
     def _hand_over(self, wait: Wait, stands: Standing, outcome: Delivery | Refusal) -> None:
         if isinstance(outcome, Delivery):
@@ -277,6 +285,9 @@ class Gateway:
         elif outcome.code in CHANGED_MEANWHILE:
             self.waiters.look_at(wait.digest)
         else:
+            if not outcome.retry_after_s:
+                # It is not tried again before something changes.
+                wait.version = stands.version
             _complain(wait, outcome.code, outcome.retry_after_s)
 
     def _begin(self, work: Any) -> None:

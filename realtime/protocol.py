@@ -44,7 +44,8 @@ class Hello(Message):
     ]
     device_code: Annotated[str, Field(max_length=128, description="as it was given at creation")]
     resume: Annotated[
-        int, Field(ge=0, description="version of the last state message it has acted on")
+        int,
+        Field(ge=0, lt=1 << 31, description="version of the last state message it has acted on"),
     ] = 0
 
 

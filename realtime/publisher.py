@@ -7,14 +7,15 @@ with Redis: the gateways look at every waiting pairing again from time to time.
 import logging
 import os
 import threading
+import time
 from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
 import redis
-
-from ratelimit import store
-from ratelimit.store import StoreAway
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,20 @@ CHANNEL = "pairings:changed"
 #: What was committed within this time travels together.
 GATHER_S = 0.002
 BATCH = 200
+TIMEOUT_S = 1.0
+#: For so long a batch is tried again; by then the gateways have looked by themselves.
+PATIENCE_S = 15.0
+AGAIN_S = 0.2
 
 
 class Publisher:
-    """One thread of this process, started by the first change."""
+    """One thread of this process, started by the first change, with a client of Redis of its own.
 
-    def __init__(self) -> None:
+    The limits' store is not asked through: it is away after 50 ms, and nobody waits for this.
+    """
+
+    def __init__(self, url: str = "") -> None:
+        self._url = url
         self._changes: SimpleQueue[str] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -43,21 +52,32 @@ class Publisher:
                     self._thread.start()
 
     def _run(self) -> None:
+        client = redis.Redis.from_url(
+            self._url or settings.REDIS_URL,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
         while True:
             changes = [self._changes.get()]
             self._wait(GATHER_S)
             while len(changes) < BATCH and not self._changes.empty():
                 changes.append(self._changes.get())
-            _tell(changes)
+            self._tell(client, changes)
 
-
-def _tell(changes: list[str]) -> None:
-    try:
-        store.shared().call(lambda client: client.publish(CHANNEL, "\n".join(changes)))
-    except StoreAway:
-        logger.info("%d changes could not be published", len(changes))
-    except redis.RedisError:
-        logger.exception("changes cannot be published")
+    def _tell(self, client: redis.Redis, changes: list[str]) -> None:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                client.publish(CHANNEL, "\n".join(changes))
+            except (redis.RedisError, OSError) as error:
+                if time.monotonic() > until:
+                    logger.warning("%d changes could not be published: %s", len(changes), error)
+                    return
+                self._wait(AGAIN_S)
+            else:
+                return
 
 
 _shared = Publisher()

@@ -142,6 +142,7 @@ class Env(BaseSettings):
     debug: bool = Field(
         False, description="error pages with details, and secrets made up if absent"
     )
+    demo: bool = Field(False, description="the demonstration TV at /demo/tv/")
 
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         f"sqlite:///{ROOT / '.run' / 'stabilizer.sqlite3'}",

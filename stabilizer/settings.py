@@ -8,6 +8,7 @@ from stabilizer.env import ROOT, load
 env = load()
 
 DEBUG = env.debug
+DEMO = env.demo
 SECRET_KEY = env.secret_key.get_secret_value() or ("only-for-debugging-" * 3 if DEBUG else "")
 API_KEY_PEPPER = env.api_key_pepper.get_secret_value() or (SECRET_KEY if DEBUG else "")
 AUDIT_SIGNING_SECRET = env.audit_signing_secret.get_secret_value() or (SECRET_KEY if DEBUG else "")

@@ -11,6 +11,7 @@ admin.site.site_header = admin.site.site_title = "Stabilizer"
 urlpatterns = [
     path("", include("pairing.urls")),
     path("", include("accounts.urls")),
+    path("", include("realtime.urls")),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

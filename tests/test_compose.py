@@ -12,12 +12,12 @@ import yaml
 
 from dev import commands
 from stabilizer.env import ROOT, SECRET_CHARACTERS, Env
-from stabilizer.server import _parser
+from stabilizer.server import DRAIN_S, GRACE_S, LAST_RESORT_S, _parser
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-OURS = ("web", "worker", "shipper", "beat", "migrate")
+OURS = ("web", "realtime", "worker", "shipper", "beat", "migrate")
 SETTINGS = {name.upper() for name in Env.model_fields}
 
 
@@ -29,6 +29,7 @@ def test_the_stack_is_complete() -> None:
     ("service", "words"),
     [
         ("web", commands.WEB),
+        ("realtime", commands.REALTIME),
         ("worker", commands.WORKER),
         ("shipper", commands.SHIPPER),
         ("beat", commands.BEAT),
@@ -40,10 +41,12 @@ def test_it_runs_what_make_up_runs(service: str, words: tuple[str, ...]) -> None
     assert command[: 2 + len(words)] == ["python", "-m", *words]
 
 
-def test_the_server_understands_the_web_command() -> None:
-    options = _parser().parse_args(SERVICES["web"]["command"][3:])
+@pytest.mark.parametrize(("role", "port"), [("web", 9000), ("realtime", 9001)])
+def test_the_server_understands_its_commands(role: str, port: int) -> None:
+    options = _parser().parse_args(SERVICES[role]["command"][3:])
 
-    assert (options.host, options.port, options.workers) == ("0.0.0.0", 9000, 2)  # noqa: S104
+    assert (options.role, options.host, options.port) == (role, "0.0.0.0", port)  # noqa: S104
+    assert options.workers == 2
 
 
 def test_the_image_alone_runs_the_web_command_too() -> None:
@@ -60,7 +63,7 @@ def test_our_processes_get_settings_that_exist(service: str) -> None:
 
 
 def test_nobody_starts_before_what_it_needs() -> None:
-    for service in ("web", "worker", "shipper", "beat"):
+    for service in ("web", "realtime", "worker", "shipper", "beat"):
         needs = SERVICES[service]["depends_on"]
         assert needs["migrate"]["condition"] == "service_completed_successfully"
     for service in OURS:
@@ -69,7 +72,7 @@ def test_nobody_starts_before_what_it_needs() -> None:
         assert needs["redis"]["condition"] == "service_healthy"
 
 
-@pytest.mark.parametrize("service", ["web", "mariadb", "redis"])
+@pytest.mark.parametrize("service", ["web", "realtime", "mariadb", "redis"])
 def test_what_others_wait_for_has_a_health_check(service: str) -> None:
     assert SERVICES[service]["healthcheck"]["test"]
 
@@ -100,13 +103,21 @@ def test_no_secret_is_in_the_file() -> None:
     assert not re.search(rf"[A-Za-z0-9+/_-]{{{SECRET_CHARACTERS},}}", text)
 
 
-def test_the_web_port_is_not_open_to_the_network() -> None:
-    assert all(port.startswith("127.0.0.1:") for port in SERVICES["web"]["ports"])
+@pytest.mark.parametrize("service", ["web", "realtime"])
+def test_no_port_is_open_to_the_network(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[service]["ports"])
+
+
+def test_the_gateway_has_time_to_send_its_devices_away() -> None:
+    longest_s = DRAIN_S + GRACE_S + LAST_RESORT_S
+
+    assert int(SERVICES["realtime"]["stop_grace_period"].rstrip("s")) > longest_s
 
 
 def test_the_image_holds_every_app_and_no_more_than_it_needs() -> None:
     copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.MULTILINE))
 
-    assert copied == {"accounts", "audit", "locale", "pairing", "ratelimit", "stabilizer"}
+    apps = {"accounts", "audit", "pairing", "ratelimit", "realtime", "stabilizer"}
+    assert copied == apps | {"locale"}
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8")
     assert all(f"!{name}\n" in ignored for name in copied)

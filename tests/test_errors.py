@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import realtime.problems  # noqa: F401
 import stabilizer.asgi
 import stabilizer.urls  # noqa: F401  (with the gate, all that registers codes)
 from ratelimit.problem import CODES

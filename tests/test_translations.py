@@ -10,7 +10,7 @@ from django.conf import settings
 
 ROOT = Path(settings.LOCALE_PATHS[0]).parent
 CATALOGUE = ROOT / "locale" / "es" / "LC_MESSAGES"
-APPS = ("accounts", "audit", "pairing", "ratelimit", "stabilizer")
+APPS = ("accounts", "audit", "pairing", "ratelimit", "realtime", "stabilizer")
 TAG = re.compile(r"""{% *trans(?:late)? +(?:"([^"]+)"|'([^']+)')""")
 
 

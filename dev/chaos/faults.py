@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from redis import Redis
 from redis.exceptions import RedisError
 
-from dev.chaos.stack import WEB, Stack
+from dev.chaos.stack import REALTIME, WEB, Stack
 
 LEASES = "rl:{-}:slots:leases"
 #: A dead process's slots are given to others after so long.
@@ -24,6 +24,13 @@ def kill_web(stack: Stack, chance: random.Random) -> None:
     pid = stack.kill(name).pid
     stack.start(name)
     _await_slots(stack, pid)
+
+
+def kill_realtime(stack: Stack, chance: random.Random) -> None:
+    """A gateway's process dies, perhaps in the middle of a delivery."""
+    name = chance.choice(REALTIME)
+    stack.kill(name)
+    stack.start(name)
 
 
 def kill_worker(stack: Stack, chance: random.Random) -> None:
@@ -51,6 +58,7 @@ def restart_redis(stack: Stack, chance: random.Random) -> None:
 
 KINDS: tuple[Callable[[Stack, random.Random], None], ...] = (
     kill_web,
+    kill_realtime,
     kill_worker,
     kill_shipper,
     flush_redis,

@@ -19,7 +19,8 @@ from dev.servers import Server
 from stabilizer.listener import TAKES_CONNECTIONS, listen, share
 
 WEB = ("web-1", "web-2")
-PROCESSES = (*WEB, "worker", "shipper")
+REALTIME = ("realtime-1", "realtime-2")
+PROCESSES = (*WEB, *REALTIME, "worker", "shipper")
 BACKLOG = 4096
 READY_S = 60
 
@@ -82,6 +83,19 @@ class Stack:
             name, command, log, env=self.env, cwd=ROOT, pass_fds=fds
         )
 
+    def await_start(self, name: str) -> None:
+        """Return once a process that serves devices takes connections; raises `NotReady`."""
+        self._await(name, lambda child: child.said(TAKES_CONNECTIONS))
+
+    def restart(self, name: str, patience_s: float = 30) -> int:
+        """SIGTERM to a process, wait until it has ended, start it anew; its exit status."""
+        child = self.running.pop(name)
+        child.process.terminate()
+        status = child.process.wait(patience_s)
+        self.start(name)
+        self.await_start(name)
+        return status
+
     def restart_redis(self) -> None:
         """Kill Redis and start it empty on its port."""
         if self._redis is not None:
@@ -96,19 +110,30 @@ class Stack:
     def _start(self) -> None:
         mariadb = self._servers.enter_context(servers.start_mariadb(self.directory / "mariadb"))
         self._redis = redis = servers.start_redis(self.directory / "redis", self._redis_port)
-        self._listeners = listen(ports.LOOPBACK, 0, BACKLOG, len(WEB))
-        for listener in self._listeners:
-            self._servers.enter_context(listener)
-        self.port: int = self._listeners[0].getsockname()[1]
+        self.port, self._web = self._listen(len(WEB))
+        self.realtime_port, self._realtime = self._listen(len(REALTIME))
         self.run_dir = self.directory / "run"
-        choice = Choice.of({"PORT": str(self.port), "RUN_DIR": str(self.run_dir)})
+        choice = Choice.of(
+            {
+                "PORT": str(self.port),
+                "REALTIME_PORT": str(self.realtime_port),
+                "RUN_DIR": str(self.run_dir),
+            }
+        )
         self.root_url = mariadb.url
         self.env = environment.environment(choice, self._own_person(mariadb.url), redis.url)
         self._prepare()
         for name in PROCESSES:
             self.start(name)
-        for name in WEB:
-            self._await(name, lambda child: child.said(TAKES_CONNECTIONS))
+        for name in (*WEB, *REALTIME):
+            self.await_start(name)
+
+    def _listen(self, count: int) -> tuple[int, list[socket.socket]]:
+        """A free port and `count` sockets on it."""
+        listeners = listen(ports.LOOPBACK, 0, BACKLOG, count)
+        for listener in listeners:
+            self._servers.enter_context(listener)
+        return listeners[0].getsockname()[1], listeners
 
     def _own_person(self, root_url: str) -> str:
         """The URL of a person who owns the service's database and nothing else."""
@@ -130,9 +155,11 @@ class Stack:
 
     def _words(self, name: str) -> tuple[Sequence[str], Sequence[int]]:
         if name in WEB:
-            sockets: list[socket.socket] = self._listeners
-            words = [*commands.WEB, *share(sockets, WEB.index(name))]
-            return words, [each.fileno() for each in sockets]
+            words = [*commands.WEB, *share(self._web, WEB.index(name))]
+            return words, [each.fileno() for each in self._web]
+        if name in REALTIME:
+            words = [*commands.REALTIME, *share(self._realtime, REALTIME.index(name))]
+            return words, [each.fileno() for each in self._realtime]
         if name == "worker":
             return [*commands.WORKER, "-B", "-s", str(self.directory / "beat-schedule")], ()
         return commands.SHIPPER, ()

@@ -18,6 +18,7 @@ from rich.progress import Progress, TextColumn
 from stabilizer.stampede import crowd, options, plot, report, target
 from stabilizer.stampede.tally import Tally
 from stabilizer.stampede.target import Target
+from stabilizer.stampede.waits import Way
 
 EXIT_FLAWED = 1
 EXIT_REFUSED = 2
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"warning: {chosen.devices:,} devices go for {aim.host}", style="yellow")
         if chosen.plot:
             plot.require()
-        crowd.allow_connections(chosen.devices)
+        crowd.allow_connections(chosen.devices * chosen.wait.connections)
         run = uvloop.run(_run(chosen, aim, console))
     except (target.NoTarget, plot.NoMatplotlib, crowd.TooMany, crowd.NotPrepared) as refusal:
         console.print(str(refusal), style="red", highlight=False)
@@ -51,6 +52,7 @@ class Run(NamedTuple):
     tally: Tally
     took_s: float
     cpu_s: float
+    way: Way
 
 
 async def _run(chosen: argparse.Namespace, aim: Target, console: Console) -> Run:
@@ -79,16 +81,22 @@ async def _run(chosen: argparse.Namespace, aim: Target, console: Console) -> Run
             console.print(options.PREPARED)
         started, cpu_started = time.monotonic(), time.process_time()
         tally = await crowd.stampede(
-            identities, aim, deadline_s=chosen.deadline, rate=chosen.rate, watch=watch
+            identities,
+            aim,
+            deadline_s=chosen.deadline,
+            rate=chosen.rate,
+            watch=watch,
+            way=chosen.wait,
         )
-        return Run(tally, time.monotonic() - started, time.process_time() - cpu_started)
+        took_s, cpu_s = time.monotonic() - started, time.process_time() - cpu_started
+        return Run(tally, took_s, cpu_s, chosen.wait)
 
 
 def _tell(chosen: argparse.Namespace, run: Run) -> None:
     if chosen.json:
         sys.stdout.write(json.dumps(report.document(*run), indent=2) + "\n")
     else:
-        report.show(Console(), run.tally, run.took_s)
+        report.show(Console(), run.tally, run.took_s, run.way)
     if chosen.plot:
         plot.draw(run.tally, chosen.plot)
 

@@ -77,10 +77,7 @@ class Wire(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._parser.should_keep_alive():
             self.usable = False
-        if self._answer is not None and not self._answer.done():
-            status = self._parser.get_status_code()
-            answer = Answer(status, self._retry_after_s, self._body, self._request_id)
-            self._answer.set_result(answer)
+        self._give_answer()
 
     async def ask(self, request: bytes) -> Answer:
         self._answer = asyncio.get_running_loop().create_future()
@@ -90,6 +87,12 @@ class Wire(asyncio.Protocol):
     def close(self) -> None:
         self.usable = False
         self._transport.abort()
+
+    def _give_answer(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            status = self._parser.get_status_code()
+            answer = Answer(status, self._retry_after_s, self._body, self._request_id)
+            self._answer.set_result(answer)
 
 
 class Connection:

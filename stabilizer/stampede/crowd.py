@@ -10,6 +10,7 @@ from typing import Any
 from stabilizer.stampede.device import Device, Errand, Identity
 from stabilizer.stampede.tally import Tally
 from stabilizer.stampede.target import Target
+from stabilizer.stampede.waits import Way
 
 NETWORKS = 1 << 16
 #: Devices that are paired beforehand, at once.
@@ -48,12 +49,12 @@ def crowd(devices: int) -> list[Identity]:
     return [Identity(number, (first + number) % NETWORKS) for number in range(devices)]
 
 
-def allow_connections(devices: int) -> None:
+def allow_connections(connections: int) -> None:
     """Raise the limit of open files; raises `TooMany` when that does not suffice."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and hard < devices + OTHER_FILES:
+    if hard != resource.RLIM_INFINITY and hard < connections + OTHER_FILES:
         raise TooMany(
-            f"{devices} connections need more files than the {hard} this process may open"
+            f"{connections} connections need more files than the {hard} this process may open"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -87,6 +88,7 @@ async def stampede(
     deadline_s: float,
     rate: float | None,
     watch: Watch,
+    way: Way = Way.POLL,
 ) -> Tally:
     """Let all devices arrive, `rate` per second or at once, and see what becomes of them."""
     tally = Tally(len(identities), time.monotonic())
@@ -94,7 +96,7 @@ async def stampede(
     async def arrive(number: int, identity: Identity) -> None:
         if rate is not None:
             await asyncio.sleep(number / rate)
-        await Device(identity, target, tally, deadline_s).run()
+        await Device(identity, target, tally, deadline_s, way).run()
 
     journeys = (arrive(number, identity) for number, identity in enumerate(identities))
     await _watched("stampede", tally, journeys, watch)

@@ -5,11 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from stabilizer.stampede.device import MOST_DEVICES
+from stabilizer.stampede.waits import Way
 
 DESCRIPTION = "Let many devices arrive at once and see whether all of them are served."
 #: Stands alone on standard error, beside a JSON document, when the stampede begins.
 PREPARED = "prepared"
-NAMES = ("devices", "at_once", "rate", "deadline", "url", "allow_remote", "json", "plot")
+NAMES = (
+    "devices",
+    "at_once",
+    "rate",
+    "deadline",
+    "wait",
+    "url",
+    "allow_remote",
+    "json",
+    "plot",
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +34,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=300.0,
         metavar="S",
         help="seconds from its arrival in which a device must be served (300)",
+    )
+    parser.add_argument(
+        "--wait",
+        type=Way,
+        choices=[*Way],
+        default=Way.POLL,
+        help="how a device hears of its approval: on the gateway's WebSocket, by its server-sent "
+        "events, or by asking (the default)",
     )
     parser.add_argument("--url", metavar="U", help="default: what `make up` has started here")
     parser.add_argument(

@@ -14,7 +14,10 @@ class Step(StrEnum):
     """The calls of a device, in the order in which it makes them."""
 
     CREATE = "create"
+    #: From hello to `pending`, of those who listen; what they are told later is pushed.
+    WAITING = "waiting"
     ASSOCIATE = "associate"
+    PUSHED = "pushed"
     STATUS = "status"
     CREDENTIALS = "credentials"
     ACK = "ack"
@@ -62,6 +65,8 @@ class Tally:
         self.answered_at = array("d")
         self.refusals: dict[Step, Counter[int]] = {step: Counter() for step in Step}
         self.refused_at: dict[int, array[float]] = {429: array("d"), 503: array("d")}
+        #: What the gateway said when it named a time to return: "bye draining", "error overloaded".
+        self.put_off: Counter[str] = Counter()
         #: What broke on the way: "timeout", "refused", "lost"; and how long each such try lasted.
         self.transport: Counter[str] = Counter()
         self.broken = array("d")

@@ -21,6 +21,7 @@ class Target:
     port: int
     secure: bool
     api_key: str
+    allows_remote: bool = False
 
     @property
     def authority(self) -> str:
@@ -29,10 +30,18 @@ class Target:
 
     @property
     def is_loopback(self) -> bool:
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
+
+    def allows(self, host: str) -> bool:
+        """Whether devices that the service sends on to `host` may go there."""
+        return self.allows_remote or is_loopback(host)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def find(url: str | None, *, allow_remote: bool, environ: Mapping[str, str] = os.environ) -> Target:
@@ -44,7 +53,8 @@ def find(url: str | None, *, allow_remote: bool, environ: Mapping[str, str] = os
     address = url or described.get("BASE_URL")
     if not address:
         raise NoTarget("Nothing is up here. Start it with `make up`, or give --url and API_KEY.")
-    target = _target(address, environ.get("API_KEY") or described.get("API_KEY", ""))
+    api_key = environ.get("API_KEY") or described.get("API_KEY", "")
+    target = _target(address, api_key, allow_remote)
     if not (target.is_loopback or allow_remote):
         raise NoTarget(
             f"{target.host} is not this machine. A stampede is an attack on whoever did not ask "
@@ -55,7 +65,7 @@ def find(url: str | None, *, allow_remote: bool, environ: Mapping[str, str] = os
     return target
 
 
-def _target(address: str, api_key: str) -> Target:
+def _target(address: str, api_key: str, allows_remote: bool) -> Target:
     parts = urlsplit(address)
     if parts.scheme not in PORTS or not parts.hostname:
         raise NoTarget(f"{address} is not an address like http://127.0.0.1:9000")
@@ -63,7 +73,7 @@ def _target(address: str, api_key: str) -> Target:
         port = parts.port or PORTS[parts.scheme]
     except ValueError:
         raise NoTarget(f"{address} has no valid port") from None
-    return Target(parts.hostname, port, parts.scheme == "https", api_key)
+    return Target(parts.hostname, port, parts.scheme == "https", api_key, allows_remote)
 
 
 def _described(file: Path) -> dict[str, str]:

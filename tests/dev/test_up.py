@@ -183,7 +183,7 @@ def test_a_child_that_dies_ends_everything_with_its_log(tmp_path: Path) -> None:
     assert process.wait(60) == 1
     printed = output.read_text(encoding="utf-8")
     assert "web-1 ended with status -9" in printed
-    assert "Started server process" in printed
+    assert "this process takes connections" in printed
     wait_for(lambda: is_gone(int(facts["WORKER_PID"])), 10)
 
 

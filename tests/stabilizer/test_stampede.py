@@ -234,6 +234,7 @@ class Scripted:
         self.script: Script = list(script)
         self.requests: list[bytes] = []
         self.connections = 0
+        self.serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Scripted":
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -244,9 +245,11 @@ class Scripted:
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
         await self.server.wait_closed()
+        await ends(self.serving)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.serving.add(asyncio.current_task())
         try:
             while self.script:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -256,10 +259,17 @@ class Scripted:
                 if answer is None:
                     break
                 writer.write(answer)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, ConnectionResetError):
             pass
         finally:
             writer.close()
+
+
+async def ends(serving: set[asyncio.Task[None]]) -> None:
+    """Wait for those who serve a client that has left: they have yet to notice."""
+    if serving:
+        _, pending = await asyncio.wait(serving, timeout=5)
+        assert not pending
 
 
 def answer(status: int, body: dict[str, Any] | None = None, *headers: str) -> bytes:
@@ -432,6 +442,8 @@ def test_nobody_is_served_where_nobody_listens(monkeypatch, capsys):
 @pytest.fixture
 def service(transactional_db, redis_client) -> Iterator[Callable[[], int]]:
     """A running service with the demo's data: its port, and the key in API_KEY."""
+    # An earlier test may have left its keys in this process.
+    revision.refresh()
     made = demo.make(subscribers=60, cards=10)
     revision.refresh()
     with listener.listen("127.0.0.1", 0, 1024)[0] as shared:

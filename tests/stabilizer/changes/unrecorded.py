@@ -16,6 +16,7 @@ class Unrecorded(NamedTuple):
 
 UNRECORDED = (
     Unrecorded(r"POST /", "the first page is only looked at", (405,)),
+    Unrecorded(r"POST /demo/tv/", "the page is only looked at", (404, 405)),
     Unrecorded(r"POST /i18n/setlang/", "the language is kept in a cookie"),
     Unrecorded(r"POST /\(\?:api\|oauth\|.*", "there is nothing", (404,)),
     Unrecorded(r"\w+ /admin/login/", "leads to the one login page", (302,)),
@@ -43,6 +44,7 @@ UNRECORDED = (
 #: Doors that no request or command of the walk goes through, and why that is no gap.
 OTHERWISE = {
     "manage.py stampede": "starts a load process that is a client as any other",
+    "manage.py asyncapi": "writes a document of the protocol",
     "manage.py audit stats": "only reads",
     "manage.py audit tail": "only reads",
     "manage.py audit dlq list": "only reads",
