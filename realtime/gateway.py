@@ -118,7 +118,7 @@ class Gateway:
         if end in PATIENT:
             return random.randint(*PATIENT_MS)  # noqa: S311 - jitter, no secret
         second = self._herd.retry_after("connection", RETURNS_PER_S)
-        return round((second - 1 + random.uniform(0.1, 1)) * 1000)  # noqa: S311 - jitter, no secret
+        return int((second - 1 + random.uniform(0.1, 1)) * 1000)  # noqa: S311 - jitter, no secret
 
     def record_refusal(self, end: End, key: str) -> None:
         """Leave a refused connection in the trail, as the gate does with requests."""
