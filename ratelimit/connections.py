@@ -52,6 +52,15 @@ class Caps:
     network: int = 50
 
 
+async def fleet(store: Store) -> dict[str, int]:
+    """The connections that each process holds, by its name; raises `StoreAway`.
+
+    A process that ended without a word is in it until another refreshes after its lease.
+    """
+    held = await store.call_async(lambda client: client.hgetall(KEYS[1]))
+    return {process.decode(): int(count) for process, count in held.items()}
+
+
 class Connection:
     """One connection that holds a place, in the set that counts it now."""
 

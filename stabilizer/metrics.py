@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
+from ratelimit import connections
 from ratelimit import store as stores
 from ratelimit.leases import Demand, fleet
 from ratelimit.store import Store, StoreAway
@@ -57,10 +58,11 @@ class Metrics:
         up = {name: float(check["ok"]) for name, check in report["checks"].items()}
         gauges = [Gauge("stabilizer_up", "1 while the dependency answers.", "dependency", up)]
         try:
-            demands = await fleet(self._store or stores.shared())
+            store = self._store or stores.shared()
+            demands, held = await fleet(store), await connections.fleet(store)
         except StoreAway:
             return gauges
-        return gauges + slots(demands)
+        return gauges + slots(demands) + waiting(held)
 
 
 def slots(demands: dict[str, Demand]) -> list[Gauge]:
@@ -73,6 +75,16 @@ def slots(demands: dict[str, Demand]) -> list[Gauge]:
         Gauge("stabilizer_slots_held", "Slots leased to a process.", "process", held),
         Gauge("stabilizer_slots_wanted", "Slots a process could use now.", "process", wanted),
         Gauge("stabilizer_processes", "Processes that hold a lease.", "", alive),
+    ]
+
+
+def waiting(held: dict[str, int]) -> list[Gauge]:
+    """The devices that wait at the gateway, by the process that holds their connection."""
+    cap = {"": float(settings.CONNECTIONS)}
+    counts = {process: float(count) for process, count in held.items()}
+    return [
+        Gauge("stabilizer_connections_limit", "Waiting connections, fleet-wide.", "", cap),
+        Gauge("stabilizer_connections", "Waiting connections of a process.", "process", counts),
     ]
 
 

@@ -3,6 +3,7 @@
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
+from ratelimit.connections import Caps, Connections
 from ratelimit.leases import SlotLease
 from ratelimit.store import Store
 from stabilizer.health import Readiness
@@ -51,6 +52,17 @@ async def test_slots_are_told_by_process(store):
     for lease in leases:
         assert f'stabilizer_slots_held{{process="{lease.process}"}} 3\n' in text
         assert f'stabilizer_slots_wanted{{process="{lease.process}"}} 8\n' in text
+
+
+async def test_waiting_connections_are_told_by_process(store):
+    connections = Connections(store, Caps())
+    connections.start()
+    for number in range(3):
+        await connections.open_for(f"device {number}")
+    await connections.stop()
+    _, text = await scrape(store)
+    assert "stabilizer_connections_limit 10000\n" in text
+    assert f'stabilizer_connections{{process="{connections.process}"}} 3\n' in text
 
 
 async def test_dependencies_are_up_or_not(store):
