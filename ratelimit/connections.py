@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ratelimit.leases import process_name
-from ratelimit.scripts import Script, Word
+from ratelimit.scripts import Script, Word, text
 from ratelimit.store import Store, StoreAway
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ async def fleet(store: Store) -> dict[str, int]:
     A process that ended without a word is in it until another refreshes after its lease.
     """
     held = await store.call_async(lambda client: client.hgetall(KEYS[1]))
-    return {process.decode(): int(count) for process, count in held.items()}
+    return {text(process): int(count) for process, count in held.items()}
 
 
 class Connection:

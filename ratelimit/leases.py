@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ratelimit.scripts import Script
+from ratelimit.scripts import Script, text
 from ratelimit.store import Store, StoreAway
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ async def fleet(store: Store) -> dict[str, Demand]:
     A process that ended without a word is in it until another refreshes after its lease.
     """
     reports = await store.call_async(lambda client: client.hgetall(KEYS[1]))
-    texts = {_text(name): _text(report) for name, report in reports.items()}
+    texts = {text(name): text(report) for name, report in reports.items()}
     return {
         name: Demand(*map(int, report.split())) for name, report in texts.items() if name != "#"
     }
@@ -50,10 +50,6 @@ async def fleet(store: Store) -> dict[str, Demand]:
 def process_name() -> str:
     """A name for this process that no other process, of any host, has or ever had."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-def _text(word: bytes | str) -> str:
-    return word.decode() if isinstance(word, bytes) else word
 
 
 class SlotLease:

@@ -11,6 +11,11 @@ from redis.exceptions import NoScriptError
 Word = str | bytes | int
 
 
+def text(word: bytes | str) -> str:
+    """A reply of Redis that is text, whichever way its client reads it."""
+    return word.decode() if isinstance(word, bytes) else word
+
+
 class Script:
     """One atomic act, kept as a `.lua` file beside the code that runs it.
 

@@ -80,7 +80,7 @@ class Socket:
     async def run(self, receive: Receive) -> None:
         """Serve the connection until either side ends it."""
         gateway = self._gateway
-        gateway.wires.add(self)
+        gateway.returns.wires.add(self)
         try:
             await self._enter()
             while (event := await receive())["type"] != "websocket.disconnect":
@@ -90,7 +90,7 @@ class Socket:
             self._ended = True
             self._timer.cancel()
             self._outbox.close()
-            gateway.wires.discard(self)
+            gateway.returns.wires.discard(self)
             if self._wait is not None:
                 gateway.leave(self._wait)
             if self._connection is not None:
@@ -110,8 +110,8 @@ class Socket:
 
     async def _enter(self) -> None:
         assert self._scope is not None
-        if self._gateway.draining:
-            self.end(End.DRAINING, self._gateway.return_ms())
+        if self._gateway.returns.draining:
+            self.end(End.DRAINING, self._gateway.returns.after_ms())
             return
         network = arrival.network(self._scope)
         most = self._gateway.connections.caps.network * stands_for(arrival.address(self._scope))
@@ -161,8 +161,8 @@ class Socket:
     def _refuse(self, full: Full, too_many: End) -> None:
         assert self._scope is not None
         end = too_many if full is Full.SET else End.AT_CAPACITY
-        self._gateway.record_refusal(end, arrival.network(self._scope))
-        self.end(end, self._gateway.return_ms(end))
+        self._gateway.returns.record_refusal(end, arrival.network(self._scope))
+        self.end(end, self._gateway.returns.after_ms(end))
 
     def _complain(self, mistake: Mistake) -> None:
         self.tell(Error(code=mistake.code))

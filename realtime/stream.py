@@ -58,14 +58,14 @@ class Streams:
             await refuse(send, "invalid_device_code")
             return
         gateway = self._gateway
-        if gateway.draining:
-            await refuse(send, End.DRAINING.code, gateway.return_ms())
+        if gateway.returns.draining:
+            await refuse(send, End.DRAINING.code, gateway.returns.after_ms())
             return
         place = await gateway.connections.open_for(device.digest)
         if isinstance(place, Full):
             end = End.TOO_MANY_CONNECTIONS if place is Full.SET else End.AT_CAPACITY
-            gateway.record_refusal(end, arrival.network(scope))
-            await refuse(send, end.code, gateway.return_ms(end))
+            gateway.returns.record_refusal(end, arrival.network(scope))
+            await refuse(send, end.code, gateway.returns.after_ms(end))
             return
         seen = arrival.header(scope, b"last-event-id")
         stream = Stream(gateway, place, scope, send)
@@ -96,7 +96,7 @@ class Stream:
     async def run(self, wait: Wait, receive: Receive) -> None:
         """Serve the stream until either side ends it."""
         gateway = self._gateway
-        gateway.wires.add(self)
+        gateway.returns.wires.add(self)
         try:
             await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             gateway.join(wait)
@@ -106,7 +106,7 @@ class Stream:
             self._ended = True
             self._timer.cancel()
             self._outbox.close()
-            gateway.wires.discard(self)
+            gateway.returns.wires.discard(self)
             gateway.leave(wait)
             gateway.connections.close(self._connection)
 

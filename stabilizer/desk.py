@@ -7,7 +7,7 @@ from typing import TypeVar
 from django.db import close_old_connections
 
 from ratelimit.gcra import Verdict
-from realtime.gateway import Unavailable
+from realtime.acts import Unavailable
 from realtime.wait import Wait
 from stabilizer.gate import identity, policy, waiting
 from stabilizer.gate.control import Control

@@ -50,4 +50,4 @@ application = Lifespan(
     stop=[gateway.stop, control.stop, revision.stop, pool.close],
 )
 #: What the server calls before it ends.
-drain = gateway.drain
+drain = gateway.returns.drain

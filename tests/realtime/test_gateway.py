@@ -22,7 +22,9 @@ from ratelimit.connections import Caps
 from ratelimit.gcra import Verdict
 from ratelimit.store import Store
 from realtime import gateway as gateways
-from realtime.gateway import Gateway, Unavailable
+from realtime import returns
+from realtime.acts import Unavailable
+from realtime.gateway import Gateway
 from realtime.protocol import End, Message, Pending
 from realtime.wait import Wait
 from tests.pairing.conftest import *  # noqa: F403 - its tenant
@@ -204,26 +206,26 @@ async def test_devices_wait_on_while_the_database_is_away_and_are_told_afterward
 @pytest.mark.django_db(transaction=True)
 async def test_those_sent_away_come_back_as_a_ramp(tv: Client, desk: Desk, store: Store) -> None:
     async with running(desk, store) as gateway:
-        returns = [gateway.return_ms() // 1000 for _ in range(3000)]
-    per_second = Counter(returns)
-    assert max(per_second.values()) <= 1.25 * gateways.RETURNS_PER_S
-    assert max(returns) <= 6
+        told = [gateway.returns.after_ms() // 1000 for _ in range(3000)]
+    per_second = Counter(told)
+    assert max(per_second.values()) <= 1.25 * returns.RETURNS_PER_S
+    assert max(told) <= 6
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_draining_says_bye_in_slices_to_every_one(
     tv: Client, desk: Desk, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateways, "DRAIN_S", 0.4)
-    monkeypatch.setattr(gateways, "SLICE_S", 0.1)
+    monkeypatch.setattr(returns, "DRAIN_S", 0.4)
+    monkeypatch.setattr(returns, "SLICE_S", 0.1)
     wires = [Wire() for _ in range(40)]
     async with running(desk, store) as gateway:
-        gateway.wires.update(wires)
-        draining = asyncio.create_task(gateway.drain())
+        gateway.returns.wires.update(wires)
+        draining = asyncio.create_task(gateway.returns.drain())
         await asyncio.sleep(0.05)
         assert sum(bool(wire.ends) for wire in wires) == 10
         await draining
-        assert gateway.draining
+        assert gateway.returns.draining
     assert all(end is End.DRAINING and ms for wire in wires for end, ms in wire.ends)
     assert [len(wire.ends) for wire in wires] == [1] * 40
 

@@ -15,6 +15,7 @@ from pairing import attempts, creation, delivery, lifetimes, polling
 from ratelimit.connections import Caps
 from ratelimit.problem import CODES
 from realtime import asyncapi, gateway, outbox, protocol, socket
+from realtime.acts import Acts
 from realtime.gateway import Gateway
 from realtime.protocol import FROM_CLIENT, FROM_GATEWAY, End, Message
 from stabilizer.gate import policy
@@ -192,8 +193,8 @@ def test_what_an_act_is_refused_with_is_what_the_code_says():
         delivery._acknowledge_once,
         delivery.collect,
         delivery._collect_once,
-        Gateway._admitted,
-        Gateway._act,
+        Acts._admitted,
+        Acts._done,
         Gateway._hand_over,
     )
     text = "".join(re.sub(r'""".*?"""', "", inspect.getsource(act), flags=re.S) for act in acts)
