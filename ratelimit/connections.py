@@ -105,6 +105,8 @@ class Connections:
         self._counts: Counter[str] = Counter()
         self._changes: deque[_Change] = deque()
         self._changed = asyncio.Event()
+        #: Redis may not have been told what changed.
+        self._is_unsure = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -164,6 +166,8 @@ class Connections:
     async def _hold(self) -> None:
         while True:
             self._changed.clear()
+            if self._is_unsure:
+                await self._begin_anew()
             await self._tell(self._taken())
             if not self._changes and await self._something_changes():
                 # More will have come by then, and a call costs the same for all of them.
@@ -188,6 +192,7 @@ class Connections:
         try:
             lost, self.others, *answers = await self._store.run_async(CONNECTIONS, keys, words)
         except StoreAway:
+            self._is_unsure = self._is_unsure or bool(changes)
             self._settle(changes, self._locally)
             return
         except Exception as error:
@@ -255,9 +260,23 @@ class Connections:
             return Full.SET
         return None
 
+    async def _begin_anew(self) -> None:
+        """Have Redis forget what it holds of us, under a name that we give up, and tell it all.
+
+        What was closed meanwhile would count for as long as its set lives otherwise.
+        """
+        old = self.process
+        try:
+            await self._store.call_async(lambda client: client.zrem(KEYS[0], old))
+            await self._store.call_async(lambda client: client.hdel(KEYS[1], old))
+        except StoreAway:
+            return
+        self.process, self._is_unsure = process_name(), False
+        self._restore()
+
     def _restore(self) -> None:
         """Redis has lost our lease, and perhaps all it knew: tell it every connection again."""
-        logger.info("the lease of %d connections was lost; they are reported again", self.held)
+        logger.info("%d connections are reported again", self.held)
         self._changes.extendleft(
             _Change(connection, connection.counted_in, NOWHERE, UNLIMITED, False, None)
             for connection in self._open

@@ -191,6 +191,30 @@ async def test_without_redis_each_process_keeps_the_same_caps_beside_what_the_ot
         assert await other.open("10.7.7") is Full.FLEET
 
 
+async def test_what_was_closed_while_redis_was_away_does_not_count_afterwards(
+    proxy: Proxy, far_store: Store, stores: list[Store], redis_client: redis.Redis
+) -> None:
+    async with running(stores[0]) as other, running(far_store) as cut_off:
+        places = [await open_of_client(cut_off, "device") for _ in range(5)]
+        kept = [await open_of_client(cut_off, f"other {number}") for number in range(3)]
+        await asyncio.sleep(LEASE_S / 2)
+        proxy.refuse()
+        for place in places:
+            assert isinstance(place, Connection)
+            cut_off.close(place)
+        await asyncio.sleep(LEASE_S)
+        proxy.heal()
+        await eventually(lambda: far_store.health.asks and not cut_off._is_unsure)
+        await eventually(lambda: not cut_off._changes)
+        await asyncio.sleep(0.05)
+        again = [await open_of_client(other, "device") for _ in range(6)]
+        assert [isinstance(place, Connection) for place in again] == [True] * 5 + [False]
+        await eventually(lambda: not other._changes)
+        await asyncio.sleep(0.05)
+        told = {name.decode(): int(held) for name, held in redis_client.hgetall(KEYS[1]).items()}
+        assert told == {cut_off.process: len(kept), other.process: 5}
+
+
 async def test_who_leaves_while_it_is_counted_holds_nothing(store: Store) -> None:
     async with running(store, Caps(fleet=1, process=1)) as process:
         asked = asyncio.create_task(process.open("10.0.0"))
