@@ -39,7 +39,7 @@ class Service:
     def create(self, number: int, **headers: Any) -> Reply:
         """A device of that number asks for a code."""
         body = {"app_type": "tv", "udid": f"fault-device-{number:06d}", "model": "TV"}
-        headers["X-Forwarded-For"] = f"10.9.{number}.1"
+        headers["X-Forwarded-For"] = f"10.{9 + number // 250}.{number % 250}.1"
         return self.post("/api/v1/pairings/", body, headers=headers)
 
     def approve(self, number: int, created: Reply) -> Reply:

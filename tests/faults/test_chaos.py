@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from dev.chaos.__main__ import is_right
+from dev.chaos.faults import KINDS
 from stabilizer.env import ROOT
 
 pytestmark = pytest.mark.processes
@@ -21,7 +22,8 @@ def test_twenty_rounds_of_kill_9_lose_and_double_nothing():
     report = json.loads(run.stdout)
     assert run.returncode == 0, report
     assert sum(report["rounds"].values()) == ROUNDS
-    assert set(report["rounds"].values()) == {ROUNDS // 5}
+    assert len(report["rounds"]) == len(KINDS)
+    assert min(report["rounds"].values()) >= ROUNDS // len(KINDS)
     # There was something that could have been lost.
     assert report["answered"] > 100
     assert report["events"] > report["answered"]

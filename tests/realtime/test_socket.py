@@ -13,8 +13,6 @@ from tests.pairing.conftest import Device, Operator
 from tests.realtime import hurried
 from tests.realtime.conftest import Gateway, OpenSocket
 
-pytestmark = pytest.mark.processes
-
 
 @pytest.fixture
 def device(operator: Operator, gateway: Gateway) -> Device:

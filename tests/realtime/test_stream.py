@@ -10,8 +10,6 @@ import pytest
 from tests.pairing.conftest import Device, Operator
 from tests.realtime.conftest import Gateway, OpenSocket
 
-pytestmark = pytest.mark.processes
-
 
 class Events:
     """An open stream: its answer, and its events as (name, data, id, retry)."""
@@ -26,7 +24,7 @@ class Events:
             if not line and found:
                 break
             name, _, value = line.partition(": ")
-            if name:
+            if value:  # not a comment, which only keeps the stream alive
                 found[name] = value
         data = json.loads(found["data"])
         assert data["type"] == found["event"]
