@@ -114,6 +114,16 @@ class PairingQuerySet(models.QuerySet["Pairing"]):
         )
 
 
+def standing(state: str, expires_at: datetime, acknowledges_itself: bool, now: datetime) -> State:
+    """`Pairing.standing` of a row whose columns these are."""
+    stored = State(state)
+    if stored not in TIMED or expires_at > now:
+        return stored
+    if stored is State.DELIVERED and acknowledges_itself:
+        return State.ACKNOWLEDGED
+    return State.EXPIRED
+
+
 class Pairing(models.Model):
     """One device's way from showing a code to holding credentials.
 
@@ -194,12 +204,7 @@ class Pairing(models.Model):
 
     def standing(self, now: datetime) -> State:
         """The state as anybody outside sees it: the stored one, and what time has made of it."""
-        state = State(self.state)
-        if state not in TIMED or self.expires_at > now:
-            return state
-        if state is State.DELIVERED and self.acknowledges_itself:
-            return State.ACKNOWLEDGED
-        return State.EXPIRED
+        return standing(self.state, self.expires_at, self.acknowledges_itself, now)
 
     def move(
         self, to: State, *, actor: str, detail: Mapping[str, Any] | None = None, **columns: Any

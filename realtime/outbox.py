@@ -13,6 +13,14 @@ SEND_S = 2.0
 Send = Callable[[str], Awaitable[None]]
 
 
+async def _nowhere(text: str) -> None:
+    """Where a closed outbox sends to."""
+
+
+def _nobody() -> None:
+    """Whom a closed outbox tells that it is stuck."""
+
+
 class Outbox:
     """Sends one message after the other in a task of its own, which lives while there are any.
 
@@ -53,10 +61,11 @@ class Outbox:
         return not self._is_stuck
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, and let go of whoever it was sent for."""
         self._closed = True
         if self._pump is not None:
             self._pump.cancel()
+        self._send, self._on_stuck = _nowhere, _nobody
 
     async def _send_all(self) -> None:
         assert self._waiting is not None

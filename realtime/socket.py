@@ -93,6 +93,7 @@ class Socket:
             gateway.returns.wires.discard(self)
             if self._wait is not None:
                 gateway.leave(self._wait)
+                self._wait = None
             if self._connection is not None:
                 gateway.connections.close(self._connection)
 

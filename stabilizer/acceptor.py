@@ -9,6 +9,8 @@ logger = logging.getLogger(__name__)
 
 #: How often to look whether another process leaves connections waiting.
 SPARE_EVERY_S = 0.05
+#: The same after some were found there.
+SPARE_SOON_S = 0.005
 #: After the kernel refused another connection for want of descriptors or memory.
 PAUSE_S = 0.5
 
@@ -55,30 +57,34 @@ class Acceptor:
 
     def _resume(self) -> None:
         if not self._closed:
-            self._loop.add_reader(self._listener.fileno(), self._take, self._listener)
+            self._loop.add_reader(self._listener.fileno(), self._take_own)
 
     def _look_around(self) -> None:
         if self._closed:
             return
-        for spare in self._spares:
-            self._take(spare)
-        self._loop.call_later(SPARE_EVERY_S, self._look_around)
+        are_more = [self._take(spare) for spare in self._spares]
+        pause_s = max(self._rest_s, SPARE_SOON_S) if any(are_more) else SPARE_EVERY_S
+        self._loop.call_later(pause_s, self._look_around)
 
-    def _take(self, listener: socket.socket) -> None:
+    def _take_own(self) -> None:
+        if self._take(self._listener) and self._rest_s:
+            self._loop.remove_reader(self._listener.fileno())
+            self._loop.call_later(self._rest_s, self._resume)
+
+    def _take(self, listener: socket.socket) -> bool:
+        """Take some of those that wait; True if there may be more."""
         for _ in range(self._at_a_time):
             try:
                 connection, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:
                 logger.error("no connection can be taken: %s", error)
                 self._loop.remove_reader(self._listener.fileno())
                 self._loop.call_later(PAUSE_S, self._resume)
-                return
+                return False
             self._begin(connection)
-        if self._rest_s:
-            self._loop.remove_reader(self._listener.fileno())
-            self._loop.call_later(self._rest_s, self._resume)
+        return True
 
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)

@@ -31,6 +31,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._handshake.cancel()
         super().connection_lost(exc)
+        _forget(self.scope)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -57,6 +58,7 @@ class WaitingProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.close_timeout = CLOSE_S
+        self.scope = cast(Any, None)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -74,8 +76,9 @@ class WaitingProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # A generator that refers to its own object.
+        # A generator that refers to its own object, and a scope that refers to this one.
         self.conn.parser.close()
+        _forget(self.scope)
 
     def part(self, text: str, code: int, reason: str) -> None:
         """Write a last message and the close frame to a client that may not read them."""
@@ -91,6 +94,12 @@ class WaitingProtocol(WebSocketsSansIOProtocol):
     def abort(self) -> None:
         """Close at once, whatever was not sent."""
         self.transport.abort()
+
+
+def _forget(scope: Any) -> None:
+    """Break a circle: the collector comes too seldom here to find one for each connection."""
+    if scope is not None:
+        scope.pop(WIRE, None)
 
 
 def _is_utf8(frames: list[bytes]) -> bool:
