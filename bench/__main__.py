@@ -14,7 +14,17 @@ from contextlib import contextmanager
 from redis import RedisError
 from rich.console import Console
 
-from bench import admission, goodput, importing, refusals, report, serving, store, trail
+from bench import (
+    admission,
+    goodput,
+    importing,
+    realtime,
+    refusals,
+    report,
+    serving,
+    store,
+    trail,
+)
 from bench.doors import NotStarted
 from bench.place import MeasureFailed, Place
 from bench.row import Row
@@ -35,6 +45,7 @@ COMPARISONS: Mapping[str, tuple[str, Callable[[Place], Iterator[Row]]]] = {
     "serving": ("One process, one query per request, MariaDB", serving.rows),
     "goodput": ("More arrivals than a process can serve", goodput.rows),
     "trail": ("The audit trail, MariaDB", trail.rows),
+    "realtime": ("Devices that wait on the gateway, MariaDB", realtime.rows),
     "importing": ("manage.py import_subscribers on MariaDB", importing.rows),
 }
 FAILURES = (MeasureFailed, NotStarted, ServerFailed, ServerMissing, RedisError, crowd.TooMany)
@@ -92,10 +103,12 @@ def _place(*, quick: bool) -> Iterator[Place]:
     ):
         choice = Choice.of({"RUN_DIR": str(directory / "run")})
         env = environment.environment(choice, mariadb.url, redis.url) | {"LOG_LEVEL": "ERROR"}
-        command = [sys.executable, "-m", "dev.prepare", str(directory / "demo.env")]
+        demo = directory / "demo.env"
+        command = [sys.executable, "-m", "dev.prepare", str(demo)]
         prepared = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         if prepared.returncode:
             raise MeasureFailed(f"dev.prepare: {prepared.stderr}")
+        env["API_KEY"] = environment.read(demo)["api_key"]
         yield Place(env, directory / "logs", quick)
 
 
