@@ -13,6 +13,7 @@ from django.core.exceptions import (
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.http.request import UnreadablePostError
+from django.http.response import HttpResponseBase
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -77,6 +78,14 @@ def problem_page(code: str, detail: str = "", **extension: Any) -> HttpResponse:
     return response
 
 
+def unavailable_page(retry_after_s: float) -> HttpResponse:
+    """The answer to a request that was not begun, because the database cannot be asked."""
+    seconds = max(1, math.ceil(retry_after_s))
+    page = problem_page("database_unavailable", retry_after=seconds)
+    page["Retry-After"] = str(seconds)
+    return page
+
+
 def problem_for_exception(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """Django REST framework's EXCEPTION_HANDLER. None, for a bug, lets Django answer 500."""
     if isinstance(error, exceptions.ValidationError):
@@ -92,7 +101,19 @@ def problem_for_exception(error: Exception, context: Mapping[str, Any]) -> Respo
     headers = _headers(error, code)
     wait = headers.get("Retry-After")
     extension = {"retry_after": int(wait)} if wait else {}
-    return problem_response(code, detail, headers=headers, **extension)
+    response = problem_response(code, detail, headers=headers, **extension)
+    mark(response, code)
+    return response
+
+
+def mark(response: HttpResponse, code: str) -> None:
+    """Have `is_well` tell whether the database itself failed; `code` is the problem's."""
+    response.database_failed = code == "database_unavailable"  # type: ignore[attr-defined]
+
+
+def is_well(response: HttpResponseBase) -> bool:
+    """Whether the database did what this response asked of it, for whoever counts that."""
+    return not getattr(response, "database_failed", False)
 
 
 def log_unavailable(error: BaseException, what: str) -> None:

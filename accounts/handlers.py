@@ -10,7 +10,7 @@ from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
-from accounts.answers import UNAVAILABLE, log_unavailable, problem_page, retry_after
+from accounts.answers import UNAVAILABLE, log_unavailable, mark, problem_page, retry_after
 
 PROGRAMS = ("/api/", "/oauth/", "/.well-known/")
 
@@ -69,6 +69,7 @@ def _unavailable(request: HttpRequest, error: BaseException | None) -> HttpRespo
         # Without the request: what the site's pages say of the person may need the database.
         page = HttpResponse(render_to_string("accounts/unavailable.html"), status=503)
     page["Retry-After"] = wait
+    mark(page, code)
     return page
 
 

@@ -10,6 +10,7 @@ from ratelimit.gcra import Verdict
 from realtime.acts import Unavailable
 from realtime.wait import Wait
 from stabilizer.gate import identity, policy, waiting
+from stabilizer.gate.breaker import watched
 from stabilizer.gate.control import Control
 from stabilizer.gate.headers import Headers
 from stabilizer.gate.identity import Caller
@@ -32,7 +33,8 @@ class Desk:
     async def run(self, act: Callable[[], T]) -> T:
         """What `act` returns in a thread of the pool, under a critical slot.
 
-        Raises `Unavailable` if there is no slot within `WAIT_S`, and what `act` raises.
+        Raises `Unavailable` if there is no slot within `WAIT_S`, or the database's breaker is open,
+        and what `act` raises.
         """
         control = self._control
         ticket = Ticket("critical", 1, control.clock() + WAIT_S)
@@ -42,9 +44,14 @@ class Desk:
             if await waited is not Outcome.GRANTED:
                 raise Unavailable
         try:
-            return await self._pool.submit(lambda: _with_live_connections(act))
+            done = await self._pool.submit(
+                lambda: watched(control.writes, lambda: _with_live_connections(act))
+            )
         finally:
             control.slots.leave(ticket)
+        if done is None:
+            raise Unavailable
+        return done[0]
 
     async def charge(self, name: str, wait: Wait) -> Verdict:
         """Charge a device for what policy `name` limits, as if it had come by HTTP."""
@@ -59,6 +66,6 @@ async def _for_ever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def _with_live_connections(act: Callable[[], T]) -> T:
+def _with_live_connections(act: Callable[[], T]) -> tuple[T]:
     close_old_connections()
-    return act()
+    return (act(),)

@@ -29,6 +29,8 @@ from django.http import (
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from accounts import answers
+from stabilizer.gate.breaker import Breaker, watched
 from stabilizer.pool import Pool
 
 Scope = MutableMapping[str, Any]
@@ -183,13 +185,25 @@ class Serving:
         set_script_prefix(get_script_prefix(exchange.scope))
         signals.request_started.send(sender=type(self), scope=exchange.scope)
         try:
-            response = self._response(exchange)
+            response = self._watched(exchange)
         except BaseException:
             exchange.body.close()
             signals.request_finished.send(sender=type(self))
             raise
         response._handler_class = type(self)  # type: ignore[attr-defined]
         exchange.answer = self._answer(response, exchange)
+
+    def _watched(self, exchange: Exchange) -> HttpResponseBase:
+        """The response, of whose making the database's breaker is told; its 503 while it is open.
+
+        A request that was let in before the breaker opened would only hold this thread.
+        """
+        breaker: Breaker | None = exchange.scope.get("stabilizer.breaker")
+        response = watched(breaker, lambda: self._response(exchange), answers.is_well)
+        if response is None:
+            exchange.body.close()
+            return answers.unavailable_page(breaker.retry_after_s if breaker else 0)
+        return response
 
     def _response(self, exchange: Exchange) -> HttpResponseBase:
         try:

@@ -109,6 +109,7 @@ class Stack:
 
     def _start(self) -> None:
         mariadb = self._servers.enter_context(servers.start_mariadb(self.directory / "mariadb"))
+        self.mariadb_pid = mariadb.child.pid
         self._redis = redis = servers.start_redis(self.directory / "redis", self._redis_port)
         self.port, self._web = self._listen(len(WEB))
         self.realtime_port, self._realtime = self._listen(len(REALTIME))

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from ratelimit.gcra import Charge
 from stabilizer.gate import answers, body, identity, waiting
 from stabilizer.gate.answers import Answer, Header, Message
-from stabilizer.gate.arrival import ADMISSION, RELEASE, Arrival
+from stabilizer.gate.arrival import ADMISSION, BREAKER, RELEASE, Arrival
 from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
 from stabilizer.gate.control import Control
 from stabilizer.gate.identity import Caller
-from stabilizer.gate.slots import Slots, Ticket
+from stabilizer.gate.slots import Ticket
 from stabilizer.gate.waiting import Outcome
 from stabilizer.serving import Scope, Send
 
@@ -45,6 +45,7 @@ class Gate:
             await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.control.observer.arrived()
         repeat = self.control.repeats.find(scope)
         arrival = repeat.arrival.again() if repeat else self._arrive(scope)
         content = await self._body(arrival, receive)
@@ -54,7 +55,9 @@ class Gate:
                 return
             arrival = self._arrive(scope)
         if isinstance(content, Unread):
-            if content is not Unread.CLIENT_GONE:
+            if content is Unread.CLIENT_GONE:
+                self.control.observer.left(arrival.policy)
+            else:
                 await _refuse(arrival, send, self.control.unread(arrival, content))
             return
         try:
@@ -77,6 +80,10 @@ class Gate:
             control.repeats.remember(scope, repeat, verdict.retry_after_s)
             await _refuse(arrival, send, repeat.answer)
             return
+        breaker = control.breaker(arrival)
+        if breaker is not None and not breaker.admits():
+            await _refuse(arrival, send, control.unavailable(arrival, caller, ticket, breaker))
+            return
         if control.slots.is_hopeless(ticket):
             await _refuse(arrival, send, control.overloaded(arrival, caller, ticket))
             return
@@ -94,15 +101,17 @@ class Gate:
                 await self._turn_away(arrival, caller, ticket, charges, outcome, send)
                 return
         added = answers.added(arrival.request_id, verdict)
-        answering = Answering(send, added, control.slots, ticket)
+        answering = Answering(send, added, control, ticket)
         _introduce(scope, arrival)
         scope[RELEASE] = answering.release
+        scope[BREAKER] = breaker
         scope[ADMISSION] = control.admission(arrival, caller, verdict.quotas)
         try:
             await self.app(scope, receive, answering)
         finally:
             control.slots.leave(ticket)
             control.herd.served(ticket.place)
+            control.ended(arrival, ticket, answering.status, answering.began_at)
             if refunds := control.refundable(arrival, charges, answering.status):
                 await control.limiter.refund(refunds)
 
@@ -120,10 +129,13 @@ class Gate:
 
     async def _wait(self, ticket: Ticket, receive: Replay) -> Outcome:
         control = self.control
-        wait_s = ticket.deadline - control.clock()
+        began_at = control.clock()
+        wait_s = ticket.deadline - began_at
         waited = waiting.wait(control.slots, ticket, wait_s, receive.disconnected)
         control.ask_for_slots()
-        return await waited
+        outcome = await waited
+        ticket.waited_s = control.clock() - began_at
+        return outcome
 
     async def _turn_away(
         self,
@@ -136,6 +148,7 @@ class Gate:
     ) -> None:
         """No slot in time. Who got nothing pays nothing, and who has left hears nothing."""
         if outcome is Outcome.CLIENT_GONE:
+            self.control.observer.left(arrival.policy)
             return
         await _refuse(arrival, send, self.control.overloaded(arrival, caller, ticket))
         await self.control.limiter.refund(charges)
@@ -144,22 +157,24 @@ class Gate:
 class Answering:
     """`send` of an admitted request: adds the gate's headers, frees slots no thread works for."""
 
-    __slots__ = ("_headers", "_send", "_slots", "_ticket", "status")
+    __slots__ = ("_control", "_headers", "_send", "_ticket", "began_at", "status")
 
-    def __init__(self, send: Send, headers: list[Header], slots: Slots, ticket: Ticket) -> None:
+    def __init__(self, send: Send, headers: list[Header], control: Control, ticket: Ticket) -> None:
         self._send = send
         self._headers = headers
-        self._slots = slots
+        self._control = control
         self._ticket = ticket
         self.status = 0
+        #: When the answer began, by the gate's clock.
+        self.began_at = 0.0
 
     def release(self) -> None:
         """No thread works for the answer any more; its client may take its time to read it."""
-        self._slots.leave(self._ticket)
+        self._control.slots.leave(self._ticket)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status, self.began_at = message["status"], self._control.clock()
             message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.release()

@@ -80,6 +80,13 @@ def overloaded(arrival: Arrival, retry_after_s: float) -> Answer:
     return _problem(arrival, OVERLOADED, [header], retry_after=seconds)
 
 
+def unavailable(arrival: Arrival, retry_after_s: float) -> Answer:
+    """503: the database cannot be asked, as the view would have found out."""
+    seconds = _whole(retry_after_s)
+    header = (b"retry-after", b"%d" % seconds)
+    return _problem(arrival, CODES["database_unavailable"], [header], retry_after=seconds)
+
+
 def too_large(arrival: Arrival) -> Answer:
     """413; the connection ends, or the rest of the body would have to be read."""
     return _problem(arrival, TOO_LARGE, [(b"connection", b"close")])

@@ -25,6 +25,8 @@ from stabilizer.gate.slots import Place, Ticket
 
 #: Where the admission lies: in the ASGI scope, or in the environ of WSGI.
 ADMISSION = "stabilizer.admission"
+#: The breaker that a request's thread tells how the database did.
+BREAKER = "stabilizer.breaker"
 #: Gives the slot back early, for an app whose thread is done before its answer is sent.
 RELEASE = "stabilizer.release"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
@@ -134,7 +136,7 @@ class Arrival:
         deadline_ms = self.headers.deadline_ms
         if deadline_ms is not None:
             wait_ms = min(wait_ms, deadline_ms)
-        return Ticket(self._place(caller), self.policy.weight, now + wait_ms / 1000)
+        return Ticket(self._place(caller), self.policy.weight, now + wait_ms / 1000, now)
 
     def _place(self, caller: Caller) -> Place:
         if self.policy.continues and self.policy.criticality == "normal" and caller.is_proven:

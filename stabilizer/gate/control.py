@@ -24,7 +24,9 @@ from stabilizer.gate.address import Proxies
 from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import Admission, Arrival
 from stabilizer.gate.body import Body, Unread
+from stabilizer.gate.breaker import READS, WRITES, Breaker, Shared
 from stabilizer.gate.identity import Caller
+from stabilizer.gate.observer import Observer
 from stabilizer.gate.repeats import Repeat, Repeats
 from stabilizer.gate.slots import Clock, Slots, Ticket
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: A process that has never reached Redis takes no more than one of so many would get.
 COLD_FLEET = 16
+#: Methods of requests that change nothing.
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Slots per thread: one request runs, one is ready to.
 RUN_AHEAD = 2
 
@@ -78,6 +82,15 @@ class Control:
         self.herd = Herd(clock)
         self.clock = clock
         self.proxies = Proxies(settings.TRUSTED_PROXIES)
+        self.observer = Observer()
+        self.reads, self.writes = Breaker(READS, clock), Breaker(WRITES, clock)
+        self.breakers = Shared(
+            self.limiter.store,
+            (self.reads, self.writes),
+            waiting=lambda: self.slots.waiting,
+            clock=clock,
+        )
+        self._looking: asyncio.Task[None] | None = None
         self.started = False
         #: Of `slots`, where several threads use them; the only thread of an event loop needs none.
         self.lock = threading.Lock()
@@ -99,6 +112,10 @@ class Control:
         """Give the leased slots back."""
         self.started, self._starting = False, None
         self._trail.close()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+            self._looking = None
         await self.lease.stop()
 
     def start_now(self) -> None:
@@ -112,6 +129,9 @@ class Control:
                 target=self.lease.hold_now, args=[self._stopped], name="slot-lease", daemon=True
             )
             self._holder.start()
+            threading.Thread(
+                target=self.breakers.hold_now, args=[self._stopped], name="breakers", daemon=True
+            ).start()
             self.started = True
 
     def stop_now(self) -> None:
@@ -126,6 +146,7 @@ class Control:
         await asyncio.to_thread(self._read_configuration)
         await self.lease.refresh()
         self.lease.start()
+        self._looking = asyncio.create_task(self.breakers.hold(), name="breakers")
         self.started = True
 
     def _read_configuration(self) -> None:
@@ -204,9 +225,27 @@ class Control:
 
     def overloaded(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
         """The refusal of a request for which there was no slot in time."""
-        self._record(arrival, caller, ["slots"], [arrival.policy.name])
+        self._record(arrival, caller, ["slots"], [arrival.policy.name], ticket.waited_s)
         wait_s = self.herd.retry_after(ticket.place, self.slots.capacity)
         return answers.overloaded(arrival, wait_s)
+
+    def breaker(self, arrival: Arrival) -> Breaker | None:
+        """The breaker that counts such a request, if one does."""
+        if not arrival.policy.breaks:
+            return None
+        return self.reads if arrival.method in READING else self.writes
+
+    def unavailable(
+        self, arrival: Arrival, caller: Caller, ticket: Ticket, breaker: Breaker
+    ) -> Answer:
+        """The refusal of a request that would only find out that the database cannot be asked.
+
+        The wait is for the breaker's next probe, and then for a turn: they must not all come in the
+        second of the probe.
+        """
+        self._record(arrival, caller, ["breaker"], [breaker.name])
+        turn_s = self.herd.retry_after(ticket.place, self.slots.capacity)
+        return answers.unavailable(arrival, breaker.retry_after_s + turn_s)
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:
         """The refusal of a body that is too large, or did not come."""
@@ -239,10 +278,21 @@ class Control:
         names = [charge.limit.name for charge in violated]
         self._record(arrival, caller, names, [charge.key for charge in violated])
 
+    def ended(self, arrival: Arrival, ticket: Ticket, status: int, answered_at: float) -> None:
+        """An admitted request is over. Its answer began at `answered_at`, with `status` 0 never."""
+        duration_s = answered_at - ticket.asked_at
+        self.observer.ended(arrival.policy, status, duration_s, ticket.waited_s)
+
     def _record(
-        self, arrival: Arrival, caller: Caller | None, limits: list[str], keys: list[str]
+        self,
+        arrival: Arrival,
+        caller: Caller | None,
+        limits: list[str],
+        keys: list[str],
+        waited_s: float = 0,
     ) -> None:
         """`keys` are those by which `limits` count; one record for all that refuse a request."""
+        self.observer.refused(arrival.policy, limits, waited_s)
         principal = caller.principal if caller else None
         actor = str(principal) if principal and principal.kind == "key" else ""
         self._trail.record(

@@ -73,6 +73,9 @@ class Policy:
     oauth: bool = False
     #: People meet it in a browser: they are refused with a page.
     page: bool = False
+    #: How long it takes says how the database does: its calls are counted by a breaker, and refused
+    #: while that is open. Not those that need no database or compute for long, nor operators'.
+    breaks: bool = True
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -152,8 +155,15 @@ _POLICIES = (
         oauth=True,
     ),
     Policy("oauth.revoke", rules=SIGN_OUT, body_fields=("token",), oauth=True),
-    Policy("oauth.metadata"),
-    Policy("login", rules=LOGIN, body_fields=("username",), failures=frozenset({401}), page=True),
+    Policy("oauth.metadata", breaks=False),
+    Policy(
+        "login",
+        rules=LOGIN,
+        body_fields=("username",),
+        failures=frozenset({401}),
+        page=True,
+        breaks=False,
+    ),
     # Django's admin shows its form again, with 200, to whoever failed.
     Policy(
         "login.admin",
@@ -162,10 +172,11 @@ _POLICIES = (
         failures=frozenset({200}),
         budget="admin",
         page=True,
+        breaks=False,
     ),
-    Policy("admin", budget="admin", page=True),
-    Policy("static"),
-    Policy("docs", "sheddable"),
+    Policy("admin", budget="admin", page=True, breaks=False),
+    Policy("static", breaks=False),
+    Policy("docs", "sheddable", breaks=False),
 )
 DEFAULTS: Mapping[str, Policy] = MappingProxyType({policy.name: policy for policy in _POLICIES})
 
@@ -199,6 +210,7 @@ ROUTES: Mapping[tuple[str, str], str] = MappingProxyType(
 )
 PREFIXES = (
     ("/admin/", "admin"),
+    ("/ops/", "admin"),
     ("/static/", "static"),
     ("/api/docs/", "docs"),
     ("/api/schema/", "docs"),

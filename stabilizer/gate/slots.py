@@ -35,14 +35,19 @@ def _nobody() -> None:
 
 
 class Ticket:
-    """One request's claim to slots. `deadline` is a moment of the clock that `Slots` was given."""
+    """One request's claim to slots. Moments are of the clock that `Slots` was given."""
 
-    __slots__ = ("deadline", "held", "place", "state", "wake", "weight")
+    __slots__ = ("asked_at", "deadline", "held", "place", "state", "waited_s", "wake", "weight")
 
-    def __init__(self, place: Place = "normal", weight: int = 1, deadline: float = 0) -> None:
+    def __init__(
+        self, place: Place = "normal", weight: int = 1, deadline: float = 0, asked_at: float = 0
+    ) -> None:
         self.place: Place = place
         self.weight = weight
         self.deadline = deadline
+        self.asked_at = asked_at
+        #: In the queue, once that is over.
+        self.waited_s = 0.0
         self.held = 0
         self.state = State.WAITING
         #: Called once, when the ticket is granted or dropped from the queue.

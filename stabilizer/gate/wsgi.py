@@ -13,10 +13,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from accounts.answers import is_well
 from stabilizer.gate import answers, identity
 from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import ADMISSION, Arrival
 from stabilizer.gate.body import Unread, announced_above
+from stabilizer.gate.breaker import watched
 from stabilizer.gate.control import Control
 from stabilizer.gate.slots import State, Ticket
 
@@ -36,6 +38,7 @@ class GateMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not self.control.started:
             self.control.start_now()
+        self.control.observer.arrived()
         arrival = self._arrive(request)
         content = _unchunked(request, arrival) or _body(request, arrival)
         if isinstance(content, Unread):
@@ -43,18 +46,30 @@ class GateMiddleware:
         caller = self.control.identify(arrival, content)
         if isinstance(caller, Answer):
             return _response(arrival, caller)
+        breaker = self.control.breaker(arrival)
+        ticket = arrival.ticket(self.control.clock(), caller)
+        if breaker is not None and not breaker.admits():
+            refusal = self.control.unavailable(arrival, caller, ticket, breaker)
+            return _response(arrival, refusal)
         charges = identity.charges(arrival.policy, caller)
         limiter = self.control.limiter
         verdict = limiter.recall(charges) or limiter.charge_now(charges)
         if not verdict.allowed:
             refusal = self.control.over_limits(arrival, caller, charges, verdict)
             return _response(arrival, refusal)
-        ticket = arrival.ticket(self.control.clock(), caller)
         if not self._wait(ticket):
             limiter.refund_now(charges)
             return _response(arrival, self.control.overloaded(arrival, caller, ticket))
         request.META[ADMISSION] = self.control.admission(arrival, caller, verdict.quotas)
-        response = self._served(request, ticket)
+        response = watched(breaker, lambda: self._served(request, ticket), is_well)
+        if response is None:
+            # It has opened while this one waited for its slot.
+            assert breaker is not None
+            self._end(ticket)
+            limiter.refund_now(charges)
+            refusal = self.control.unavailable(arrival, caller, ticket, breaker)
+            return _response(arrival, refusal)
+        self.control.ended(arrival, ticket, response.status_code, self.control.clock())
         limiter.refund_now(self.control.refundable(arrival, charges, response.status_code))
         for name, value in answers.added(arrival.request_id, verdict):
             response[name.decode()] = value.decode()
@@ -79,7 +94,9 @@ class GateMiddleware:
             if not control.slots.join(ticket):
                 return False
         control.ask_for_slots()
-        settled.wait(max(0, ticket.deadline - control.clock()))
+        began_at = control.clock()
+        settled.wait(max(0, ticket.deadline - began_at))
+        ticket.waited_s = control.clock() - began_at
         with control.lock:
             control.slots.drop(ticket)
             return ticket.state is State.GRANTED
