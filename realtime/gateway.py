@@ -37,6 +37,7 @@ BATCH = 200
 #: Deliveries that one thread makes one after the other before the first of them is told.
 DELIVERIES = 4
 LOOK_AGAIN_S = 15.0
+LOOK_EVERY_S = 1.0
 ENDED: dict[State, type[protocol.Denied | protocol.Expired | protocol.Revoked]] = {
     State.DENIED: protocol.Denied,
     State.EXPIRED: protocol.Expired,
@@ -111,8 +112,12 @@ class Gateway:
 
     async def _look_around(self) -> None:
         loop = asyncio.get_running_loop()
+        look_at = loop.time()
         while True:
-            self.waiters.look_again(loop.time() - LOOK_AGAIN_S)
+            if loop.time() >= look_at:
+                # Those of a whole second together: a query costs more than its rows.
+                look_at = loop.time() + LOOK_EVERY_S
+                self.waiters.look_again(loop.time() - LOOK_AGAIN_S)
             # One at a time: there is always a thread left for those of whom there is news.
             if digests := self.waiters.take_newcomers(BATCH):
                 await self._read(digests)

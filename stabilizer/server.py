@@ -83,7 +83,7 @@ ROLES = {
         GC_OF_WAITING,
         switch_s=0.0005,
         at_a_time=4,
-        rest_s=0.005,
+        rest_s=0.010,
         keep_alive_s=5,
         drain_s=DRAIN_S,
     ),
