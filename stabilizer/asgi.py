@@ -13,14 +13,22 @@ from stabilizer.gate.admission import Gate  # noqa: E402
 from stabilizer.health import CHECKS, NEEDED, Health, Readiness  # noqa: E402
 from stabilizer.lifespan import Lifespan  # noqa: E402
 from stabilizer.metrics import Metrics  # noqa: E402
+from stabilizer.ops import feed  # noqa: E402
+from stabilizer.ops.collector import Collector  # noqa: E402
+from stabilizer.ops.feed import Feed  # noqa: E402
 from stabilizer.serving import Serving  # noqa: E402
 
 limit_waits()
 serving = Serving()
 gate = Gate(serving)
 readiness = Readiness(CHECKS, needed=NEEDED)
+collector = Collector(gate.control, readiness)
+dashboards = Feed(collector)
+feed.install(dashboards)
 application = Lifespan(
     Health(Metrics(gate, readiness), readiness),
-    start=[revision.start, gate.start],
-    stop=[gate.stop, revision.stop, serving.close],
+    start=[revision.start, gate.start, collector.start],
+    stop=[collector.stop, gate.stop, revision.stop, serving.close],
 )
+#: What the server calls before it ends: dashboards would look on for ever.
+drain = dashboards.close

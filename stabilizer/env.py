@@ -139,6 +139,9 @@ class Env(BaseSettings):
     audit_signing_secret: SecretStr = Field(
         SecretStr(""), description="root of the key that signs the trail; 50 characters or more"
     )
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="bearer token for /metrics from other hosts; empty: none may"
+    )
     debug: bool = Field(
         False, description="error pages with details, and secrets made up if absent"
     )

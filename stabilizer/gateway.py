@@ -22,6 +22,7 @@ from stabilizer.health import CHECKS, NEEDED, Health, Readiness  # noqa: E402
 from stabilizer.introduction import Introduction  # noqa: E402
 from stabilizer.lifespan import Lifespan  # noqa: E402
 from stabilizer.metrics import Metrics  # noqa: E402
+from stabilizer.ops.collector import Collector  # noqa: E402
 from stabilizer.pool import Pool  # noqa: E402
 
 limit_waits()
@@ -44,10 +45,11 @@ served = Introduction(
     routing.application(gateway, frozenset(settings.REALTIME_ORIGINS)),
     Proxies(settings.TRUSTED_PROXIES),
 )
+collector = Collector(control, readiness, role="realtime")
 application = Lifespan(
     Health(Metrics(served, readiness), readiness),
-    start=[revision.start, control.start, gateway.start],
-    stop=[gateway.stop, control.stop, revision.stop, pool.close],
+    start=[revision.start, control.start, gateway.start, collector.start],
+    stop=[collector.stop, gateway.stop, control.stop, revision.stop, pool.close],
 )
 #: What the server calls before it ends.
 drain = gateway.returns.drain

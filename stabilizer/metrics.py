@@ -1,9 +1,10 @@
-"""`GET /metrics` for Prometheus, answered before the gate and to this host alone.
+"""`GET /metrics` for Prometheus, answered before the gate to this host, and to who has the token.
 
 What is fleet-wide is read from Redis while it is scraped: any process gives the same answer, and no
 counter is lost with a process. Names and units follow Prometheus' conventions.
 """
 
+import hmac
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from ratelimit import store as stores
 from ratelimit.leases import Demand, fleet
 from ratelimit.store import Store, StoreAway
 from stabilizer.health import Asgi, Readiness
+from stabilizer.ops import exposition, shelf, totals
 from stabilizer.serving import Receive, Scope, Send
 
 PATH = "/metrics"
@@ -30,9 +32,10 @@ class Gauge(NamedTuple):
 
 
 class Metrics:
-    """ASGI middleware that answers /metrics to its own host and passes everything else on.
+    """ASGI middleware that answers /metrics to its own host, or to a bearer of METRICS_TOKEN.
 
-    A proxy on this host speaks for others, so a request that came through one is passed on too.
+    Everything else is passed on. A proxy on this host speaks for others, so a request that came
+    through one needs the token as well.
     """
 
     def __init__(self, app: Asgi, readiness: Readiness, store: Store | None = None) -> None:
@@ -41,10 +44,11 @@ class Metrics:
         self._store = store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH or not _from_here(scope):
+        asked = scope["type"] == "http" and scope["path"] == PATH
+        if not asked or not (_from_here(scope) or _has_token(scope)):
             await self.app(scope, receive, send)
             return
-        body = render(await self._gauges()).encode()
+        body = await self._body()
         headers = [
             (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
@@ -52,6 +56,14 @@ class Metrics:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _body(self) -> bytes:
+        gauges = render(await self._gauges())
+        try:
+            counted = await totals.read(self._store or shelf.shared())
+        except StoreAway:
+            return gauges.encode()
+        return (gauges + exposition.text(counted)).encode()
 
     async def _gauges(self) -> list[Gauge]:
         report = await self._readiness.report()
@@ -97,6 +109,12 @@ def render(gauges: Iterable[Gauge]) -> str:
             labels = f'{{{gauge.label}="{label}"}}' if gauge.label else ""
             lines.append(f"{gauge.name}{labels} {value:g}")
     return "\n".join(lines) + "\n"
+
+
+def _has_token(scope: Scope) -> bool:
+    token = settings.METRICS_TOKEN
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    return bool(token) and hmac.compare_digest(given, b"Bearer " + token.encode())
 
 
 def _from_here(scope: Scope) -> bool:

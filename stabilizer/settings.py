@@ -79,6 +79,7 @@ TEMPLATES = [
 
 DATABASES = {"default": database(env.database_url)}
 REDIS_URL = env.redis_url
+METRICS_TOKEN = env.metrics_token.get_secret_value()
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",

@@ -8,6 +8,7 @@ from ratelimit.leases import SlotLease
 from ratelimit.store import Store
 from stabilizer.health import Readiness
 from stabilizer.metrics import Gauge, Metrics, render
+from stabilizer.ops import totals
 
 pytestmark = pytest.mark.usefixtures("redis_client")
 
@@ -90,6 +91,29 @@ async def test_without_redis_the_rest_is_told():
 )
 async def test_others_are_passed_on(store, asked):
     assert await scrape(store, **asked) == (418, "passed on")
+
+
+async def test_who_has_the_token_may_read_from_anywhere(store, settings):
+    settings.METRICS_TOKEN = "a-token"
+    far = {"peer": "192.0.2.1", "headers": [(b"authorization", b"Bearer a-token")]}
+    status, text = await scrape(store, **far)
+    assert status == 200
+    assert "stabilizer_up" in text
+    wrong = {**far, "headers": [(b"authorization", b"Bearer another")]}
+    assert (await scrape(store, **wrong))[0] == 418
+
+
+async def test_without_a_token_set_no_token_is_right(store, settings):
+    settings.METRICS_TOKEN = ""
+    empty = {"peer": "192.0.2.1", "headers": [(b"authorization", b"Bearer ")]}
+    assert (await scrape(store, **empty))[0] == 418
+
+
+async def test_counters_are_those_of_all_processes(store):
+    for process in ("a", "b"):
+        await totals.report(store, process, 1, {}, {("requests", "me", "answered"): 2})
+    _, text = await scrape(store)
+    assert 'stabilizer_requests_total{policy="me",outcome="answered"} 4\n' in text
 
 
 def test_a_gauge_is_written_as_prometheus_reads_it():

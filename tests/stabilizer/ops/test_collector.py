@@ -1,0 +1,140 @@
+"""Each process reports, one collects, and without Redis each knows of itself."""
+
+import json
+
+import pytest
+
+from ratelimit.store import Store
+from stabilizer.gate import policy
+from stabilizer.gate.control import Control
+from stabilizer.ops import history, totals
+from stabilizer.ops.collector import Collector, columns
+from stabilizer.ops.row import row
+
+STATUS = policy.DEFAULTS["pairing.status"]
+AWAY = "redis://127.0.0.1:1/0"
+
+
+def cells(document: str | None) -> dict[str, float | None]:
+    assert document is not None
+    return dict(zip(columns(), json.loads(document)["row"], strict=True))
+
+
+def observer(collector: Collector):
+    control: Control = collector._control
+    return control.observer
+
+
+async def test_one_process_collects_what_both_have_counted(store, collectors):
+    first, second = collectors(store), collectors(store)
+    await first.tick()
+    for _ in range(30):
+        observer(first).ended(STATUS, 200, 0.01, 0)
+    for _ in range(10):
+        observer(second).refused(STATUS, ["slots"])
+    await second.tick()
+    await first.tick()
+    document = json.loads(await history.now(store))
+    now = cells(json.dumps(document))
+    assert document["scope"] == "fleet"
+    assert len(document["processes"]) == 2
+    assert document["refusals"] == [["pairing.status", "slots", 10]]
+    # Rates are of the time between two ticks, which is short here.
+    assert now["answered"] == pytest.approx(3 * now["refused"], rel=0.01)
+    assert now["refused"] == now["refused_slots"] > 0
+    assert 8 < now["p50_normal"] < 10.1
+    assert now["redis"] == 1
+
+
+async def test_each_second_is_kept_as_a_row_and_ten_as_one_of_the_day(store, collectors):
+    collector = collectors(store)
+    await collector.tick()
+    for _ in range(20):
+        observer(collector).arrived()
+        await collector.tick()
+    seconds = [json.loads(row) for row in history.rows(store, history.SECONDS)]
+    tens = [json.loads(row) for row in history.rows(store, history.TENS)]
+    assert len(seconds) == 20
+    assert len(tens) == 2
+    assert {len(row) for row in seconds + tens} == {len(columns())}
+    assert all(row[1] > 0 for row in seconds + tens)
+
+
+def test_a_refusal_that_is_no_limit_of_the_caller_is_shown_under_its_own_cause():
+    reasons = ("udid", "slots", "forged", "too_large", "callers", "breaker")
+    counts = {("refusals", "me", reason): 1 for reason in reasons}
+    cells = dict(zip(columns(), row(1, counts, 1, {}), strict=True))
+    shown = {name: cells[name] for name in columns() if name.startswith("refused_")}
+    assert shown == {
+        "refused_limits": 1,
+        "refused_slots": 1,
+        "refused_forged": 1,
+        "refused_body": 1,
+        "refused_unavailable": 2,
+    }
+
+
+async def test_a_history_is_bounded(store, collectors, monkeypatch):
+    monkeypatch.setattr(history, "SECONDS_KEPT", 3)
+    for number in range(5):
+        await history.keep(store, "{}", f"[{number}]", None)
+    assert history.rows(store, history.SECONDS) == ["[2]", "[3]", "[4]"]
+
+
+async def test_without_redis_a_process_tells_of_itself_and_says_so(collectors):
+    away = Store(AWAY)
+    collector = collectors(away)
+    observer(collector).ended(STATUS, 200, 0.01, 0)
+    await collector.tick()
+    document = json.loads(collector.alone)
+    now = cells(collector.alone)
+    assert document["scope"] == "process"
+    assert now["redis"] == 0
+    assert now["answered"] > 0
+    assert now["sockets"] is None
+    assert [each["name"] for each in document["processes"]] == [
+        collector.process.rpartition(":")[0]
+    ]
+    away.close()
+
+
+async def test_what_was_counted_while_redis_was_away_reaches_the_totals(store, collectors):
+    away = Store(AWAY)
+    collector = collectors(away)
+    for _ in range(3):
+        observer(collector).arrived()
+        await collector.tick()
+    collector.store = store
+    await collector.tick()
+    await collector.tick()
+    assert await totals.read(store) == {("arrived",): 3}
+    assert collector.alone is None
+    away.close()
+
+
+async def test_a_lost_answer_counts_nothing_twice(store, collectors, monkeypatch):
+    collector = collectors(store)
+    run = Store.run_async
+
+    async def lose(self, *words):
+        await run(self, *words)
+        from ratelimit.store import StoreAway
+
+        raise StoreAway("lost", asked=True)
+
+    observer(collector).arrived()
+    monkeypatch.setattr(Store, "run_async", lose)
+    await collector.tick()
+    monkeypatch.undo()
+    observer(collector).arrived()
+    await collector._report(observer(collector).take())
+    await collector._report({})
+    assert await totals.read(store) == {("arrived",): 2}
+
+
+async def test_the_last_counts_of_a_process_that_ends_are_reported(store, collectors):
+    collector = collectors(store)
+    await collector.start()
+    observer(collector).arrived()
+    await collector.stop()
+    assert (await totals.read(store))["arrived",] == 1

@@ -1,0 +1,53 @@
+"""Counters and histograms as Prometheus reads them, and as its own tool judges them."""
+
+import subprocess
+
+import pytest
+
+from stabilizer.gate import policy
+from stabilizer.gate.observer import BOUNDS, Observer
+from stabilizer.metrics import render as render_gauges
+from stabilizer.metrics import slots, waiting
+from stabilizer.ops import exposition
+
+
+@pytest.fixture
+def text() -> str:
+    observer = Observer()
+    for seconds in (0.0004, 0.2, 0.21, 300):
+        observer.arrived()
+        observer.ended(policy.DEFAULTS["pairing.status"], 200, seconds, seconds / 2)
+    observer.refused(policy.DEFAULTS["pairing.create"], ["udid", "network"])
+    return exposition.text(observer.take())
+
+
+def test_counters_tell_policy_and_outcome(text):
+    assert "stabilizer_requests_offered_total 4\n" in text
+    assert 'stabilizer_requests_total{policy="pairing.status",outcome="answered"} 4\n' in text
+    assert 'stabilizer_requests_total{policy="pairing.create",outcome="refused"} 1\n' in text
+    assert 'stabilizer_refusals_total{policy="pairing.create",reason="udid"} 1\n' in text
+
+
+def test_buckets_are_cumulative_and_a_bound_belongs_to_its_own(text):
+    name = 'stabilizer_request_duration_seconds_bucket{criticality="normal",le='
+    assert f'{name}"0.001"}} 1\n' in text
+    assert f'{name}"0.1"}} 1\n' in text
+    assert f'{name}"0.2"}} 2\n' in text
+    assert f'{name}"0.5"}} 3\n' in text
+    assert f'{name}"50"}} 3\n' in text
+    assert f'{name}"+Inf"}} 4\n' in text
+    assert 'stabilizer_request_duration_seconds_count{criticality="normal"} 4\n' in text
+    assert 'stabilizer_request_duration_seconds_sum{criticality="normal"} 300.410400\n' in text
+    assert "stabilizer_slot_wait_seconds_count 4\n" in text
+
+
+def test_every_bound_that_is_told_is_one_that_is_counted_by():
+    assert set(exposition.TOLD_BOUNDS) <= set(BOUNDS)
+
+
+def test_promtool_finds_nothing_to_complain_of(text):
+    whole = render_gauges([*slots({}), *waiting({})]) + text
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=whole, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
