@@ -17,6 +17,7 @@ class Unrecorded(NamedTuple):
 UNRECORDED = (
     Unrecorded(r"POST /", "the first page is only looked at", (405,)),
     Unrecorded(r"POST /demo/tv/", "the page is only looked at", (404, 405)),
+    Unrecorded(r"POST /ops/(day/|stream/)?", "the figures are only looked at", (403, 405)),
     Unrecorded(r"POST /i18n/setlang/", "the language is kept in a cookie"),
     Unrecorded(r"POST /\(\?:api\|oauth\|.*", "there is nothing", (404,)),
     Unrecorded(r"\w+ /admin/login/", "leads to the one login page", (302,)),
