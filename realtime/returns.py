@@ -21,11 +21,11 @@ PATIENT = (End.TOO_MANY_CONNECTIONS, End.TOO_MANY_STRANGERS)
 class Returns:
     """The open connections of this process, and the ramp on which those sent away come back."""
 
-    def __init__(self) -> None:
+    def __init__(self, herd: Herd | None = None) -> None:
         #: Whether they wait already or have not said yet who they are.
         self.wires: set[Any] = set()
         self.draining = False
-        self._herd = Herd()
+        self._herd = herd or Herd()
 
     def served(self) -> None:
         """A device has come and been taken: what the ramp is measured by."""
