@@ -53,7 +53,7 @@ def held(place: Place) -> Iterator[Row]:
         f"connections to MariaDB, {count:,} waiting",
         "most at once",
         (max(most, connections),),
-        # Beside its threads a process has one for what it reads by the clock, one for the dashboard.
+        # Its threads', and those of what it reads by the clock and for the dashboard.
         goal=at_most(PROCESSES * (THREADS + 2)),
     )
 
