@@ -1,6 +1,8 @@
 """The applications that servers of `make bench` run: the same Django behind different doors."""
 
+import json
 import os
+import time
 from typing import Any
 
 import django
@@ -12,10 +14,12 @@ from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 
 from ratelimit.gcra import Limit, Quota, Verdict  # noqa: E402
+from ratelimit.herd import Herd  # noqa: E402
 from stabilizer.gate import answers  # noqa: E402
 from stabilizer.gate.address import Proxies  # noqa: E402
-from stabilizer.gate.admission import Gate  # noqa: E402
+from stabilizer.gate.admission import Application, Gate  # noqa: E402
 from stabilizer.gate.arrival import Arrival  # noqa: E402
+from stabilizer.gate.control import Control  # noqa: E402
 from stabilizer.server import GC_THRESHOLDS, calm_collector  # noqa: E402
 from stabilizer.serving import Serving  # noqa: E402
 
@@ -46,11 +50,57 @@ VERDICT = Verdict(
 )
 ARRIVAL = Arrival.read("POST", "/api/v1/pairings/", "::1", (), Proxies(()))
 REFUSAL = answers.over_limits(ARRIVAL, VERDICT).messages(answers.added(ARRIVAL.request_id))
+
+
+class Timed:
+    """Tells at `/timings` how long each request was under way behind the gate."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._took_s: list[float] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        began = time.perf_counter()
+        await self._app(scope, receive, send)
+        self._took_s.append(time.perf_counter() - began)
+
+    async def told(self, scope: Any, receive: Any, send: Any) -> None:
+        """Before the gate: the timings go to the path, everything else to the gate."""
+        if scope["type"] == "http" and scope["path"] == "/timings":
+            body, self._took_s = json.dumps(self._took_s).encode(), []
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await timed_gate(scope, receive, send)
+
+
+class ByHand:
+    """A limit that somebody has set, in the place of the one that adapts."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = self.maximum = limit
+
+    def ended(self, *_: object, **__: object) -> None:
+        """Learns nothing of it."""
+
+
+class AtOnce(Herd):
+    """Everybody is told the same, as it is usually done."""
+
+    def retry_after(self, *_: Any, **__: Any) -> int:
+        return 1
+
+
 stock = ASGIHandler()
 wsgi = WSGIHandler()
 pooled = Serving()
 gate = Gate(nothing)
 gated = Gate(pooled)
+by_hand = os.environ.get("BENCH_AT_ONCE")
+inner = Timed(pooled)
+timed_gate = Gate(inner, Control(adaptive=ByHand(int(by_hand)) if by_hand else None))
+timed = inner.told
+gated_at_once = Gate(pooled, Control(herd=AtOnce()))
 
 # As our own server does before it serves, and here for every door alike.
 calm_collector(GC_THRESHOLDS)

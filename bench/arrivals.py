@@ -6,14 +6,17 @@ its answer until its deadline, then hangs up.
 """
 
 import asyncio
+import heapq
 import json
 import os
 import random
 import sys
 import time
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import quantiles
 from typing import cast
 
 import httptools
@@ -26,82 +29,137 @@ from dev import ports
 LEAD_S = 1.0
 #: Stands for the status of no answer.
 UNANSWERED = 0
+SERVED = 200
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Clients of one sort: what each asks, and how many come a second."""
+
+    name: str
+    request: str
+    rate: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of those who arrived in the measured time."""
+    """What became of those of one stream who arrived in the measured time."""
 
     arrived: int
     #: By status; 0 stands for those who hung up at their deadline, or lost their connection.
     answers: dict[str, int]
-    #: Answers 200 within the deadline, per second.
+    #: Answers 200 within the deadline, per second; and how long half, and 95 %, of them took.
     goodput: float
+    p50_s: float
+    p95_s: float
+
+    @property
+    def success(self) -> float:
+        """The share that was answered 200 within the deadline."""
+        return self.answers.get("200", 0) / self.arrived if self.arrived else 1.0
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A run: the outcome of each stream by its name."""
+
+    outcomes: dict[str, Outcome]
     #: Of one processor, what the load itself took; and by how much it was late at worst.
     cpu_share: float
     lag_s: float
 
 
 def offer(
-    place: Place, port: int, request: bytes, *, rate: float, load_s: float, deadline_s: float
-) -> Outcome:
-    """Let clients arrive at `rate` a second (Poisson) for `load_s`, after a lead of `LEAD_S`."""
-    given = {"port": port, "request": request.decode("latin-1"), "rate": rate}
-    return Outcome(**place.told(__name__, given | {"load_s": load_s, "deadline_s": deadline_s}))
+    place: Place,
+    port: int,
+    streams: Sequence[Stream],
+    *,
+    load_s: float,
+    deadline_s: float,
+    lead_s: float = LEAD_S,
+) -> Offered:
+    """Let the clients of all streams arrive (Poisson) for `load_s`, after `lead_s` uncounted."""
+    words = [asdict(stream) for stream in streams]
+    times = {"load_s": load_s, "deadline_s": deadline_s, "lead_s": lead_s}
+    told = place.told(__name__, {"port": port, "streams": words, **times})
+    outcomes = {name: Outcome(**each) for name, each in told.pop("outcomes").items()}
+    return Offered(outcomes=outcomes, **told)
 
 
 def main() -> None:
     given = json.load(sys.stdin)
-    given["request"] = given["request"].encode("latin-1")
+    given["streams"] = [Stream(**words) for words in given["streams"]]
     json.dump(asdict(uvloop.run(_offer(**given))), sys.stdout)
 
 
 async def _offer(
-    port: int, request: bytes, rate: float, load_s: float, deadline_s: float
-) -> Outcome:
-    open_loop = OpenLoop(port, request, deadline_s)
+    port: int, streams: Sequence[Stream], load_s: float, deadline_s: float, lead_s: float
+) -> Offered:
+    open_loop = OpenLoop(port, deadline_s)
+    visits = [
+        [(due_s, number) for due_s in moments(stream.rate, lead_s + load_s, seed=number + 1)]
+        for number, stream in enumerate(streams)
+    ]
+    requests = [stream.request.encode("latin-1") for stream in streams]
+    tallies = [Tally() for _ in streams]
     cpu_s = sum(os.times()[:2])
     lag_s = 0.0
     started = time.perf_counter()
-    for due_s in moments(rate, LEAD_S + load_s):
+    for due_s, number in heapq.merge(*visits):
         early_s = started + due_s - time.perf_counter()
         if early_s > 0:
             await asyncio.sleep(early_s)
         lag_s = max(lag_s, -early_s)
-        open_loop.arrive(measured=due_s >= LEAD_S)
+        open_loop.arrive(requests[number], tallies[number] if due_s >= lead_s else None)
     await open_loop.empty()
     took_s = time.perf_counter() - started
-    return Outcome(
-        open_loop.answers.total(),
-        {str(status): count for status, count in sorted(open_loop.answers.items())},
-        open_loop.answers[200] / load_s,
-        (sum(os.times()[:2]) - cpu_s) / took_s,
-        lag_s,
-    )
+    outcomes = {
+        stream.name: tally.outcome(load_s) for stream, tally in zip(streams, tallies, strict=True)
+    }
+    return Offered(outcomes, (sum(os.times()[:2]) - cpu_s) / took_s, lag_s)
 
 
-def moments(rate: float, duration_s: float) -> Iterator[float]:
+def moments(rate: float, duration_s: float, seed: int = 1) -> Iterator[float]:
     """When clients arrive: a Poisson process, the same one in every run."""
-    chance = random.Random(1)
+    chance = random.Random(seed)
     now_s = chance.expovariate(rate)
     while now_s < duration_s:
         yield now_s
         now_s += chance.expovariate(rate)
 
 
+class Tally:
+    """The answers of one stream."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[int] = Counter()
+        self.waits_s = array("d")
+
+    def count(self, status: int, wait_s: float) -> None:
+        self.answers[status] += 1
+        if status == SERVED:
+            self.waits_s.append(wait_s)
+
+    def outcome(self, load_s: float) -> Outcome:
+        waits_s = self.waits_s
+        cuts = quantiles(waits_s, n=20) if len(waits_s) > 1 else [0.0] * 19
+        answers = {str(status): count for status, count in sorted(self.answers.items())}
+        goodput = self.answers[SERVED] / load_s
+        return Outcome(self.answers.total(), answers, goodput, cuts[9], cuts[-1])
+
+
 class OpenLoop:
     """Clients that come when they are told to, and the connections that the last ones have left."""
 
-    def __init__(self, port: int, request: bytes, deadline_s: float) -> None:
-        self.request = request
+    def __init__(self, port: int, deadline_s: float) -> None:
         self.deadline_s = deadline_s
-        self.answers: Counter[int] = Counter()
         self.idle: list[Connection] = []
         self.present: set[asyncio.Task[None]] = set()
         self._port = port
 
-    def arrive(self, *, measured: bool) -> None:
-        task = asyncio.get_running_loop().create_task(self._visit(measured))
+    def arrive(self, request: bytes, tally: Tally | None = None) -> None:
+        """One more client; what becomes of it is counted in `tally`."""
+        task = asyncio.get_running_loop().create_task(self._visit(request, tally))
         self.present.add(task)
         task.add_done_callback(self.present.discard)
 
@@ -112,13 +170,13 @@ class OpenLoop:
         for connection in self.idle:
             connection.close()
 
-    async def _visit(self, measured: bool) -> None:
-        status = UNANSWERED
+    async def _visit(self, request: bytes, tally: Tally | None) -> None:
+        status, came_at = UNANSWERED, time.perf_counter()
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self.deadline_s):
                 connection = self.idle.pop() if self.idle else await self._open()
-                status = await connection.ask(self.request)
+                status = await connection.ask(request)
         except OSError:
             pass
         if connection is not None:
@@ -126,8 +184,8 @@ class OpenLoop:
                 self.idle.append(connection)
             else:
                 connection.close()
-        if measured:
-            self.answers[status] += 1
+        if tally is not None:
+            tally.count(status, time.perf_counter() - came_at)
 
     async def _open(self) -> "Connection":
         loop = asyncio.get_running_loop()

@@ -66,7 +66,9 @@ def gunicorn(application: str, place: Place) -> AbstractContextManager[Door]:
     return started(f"gunicorn-{application}", command, port, place)
 
 
-def granian(application: str, interface: str, place: Place) -> AbstractContextManager[Door]:
+def granian(
+    application: str, interface: str, place: Place, **env: str
+) -> AbstractContextManager[Door]:
     """An application on a server that is Rust, and that has a door for WSGI and one for ASGI."""
     port = ports.free()
     command = [str(BIN / "granian"), f"bench.apps:{application}", "--port", str(port)]
@@ -74,7 +76,7 @@ def granian(application: str, interface: str, place: Place) -> AbstractContextMa
     # Otherwise it would refuse, by itself, what goes beyond its backlog.
     command += ["--backpressure", BACKLOG, "--no-access-log", "--log-level", "warning"]
     command += ["--blocking-threads", THREADS] if interface == "wsgi" else ["--loop", "uvloop"]
-    return started(f"granian-{application}-{interface}", command, port, place)
+    return started(f"granian-{application}-{interface}", command, port, place, **env)
 
 
 @contextmanager

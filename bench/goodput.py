@@ -1,67 +1,28 @@
 """Goodput beyond capacity: how many are served in time, of clients that wait for nobody's answer.
 
-Behind every door is the same view (one query and 5 ms of processor time), four threads of Python,
-and one process. A queue is tuned to the clients' patience wherever there is one.
+Behind every door is the same view: one query and 5 ms of processor time.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-from bench import arrivals, doors, picture, proxies, saturation
-from bench.arrivals import Outcome
-from bench.doors import Door
+from bench import arrivals, contestants, picture, saturation
+from bench.arrivals import Offered, Stream
+from bench.contestants import CONTESTANTS, DEADLINE_S, OURS, Contestant
 from bench.place import Place
 from bench.row import Row, at_least
 from dev.environment import ROOT
 
-REQUEST = b"GET /work HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-#: An answer that comes later is worth nothing to its client.
-DEADLINE_S = 1.0
-#: The longest wait in a queue, ours and HAProxy's.
-QUEUE_MS = 500
+PATH = "/work"
 MULTIPLES = (1, 2, 5, 10)
 MOST = MULTIPLES[-1]
 #: Clients of the closed loop that measures the capacity: as many as the gate lets through.
 CLIENTS = 8
 PICTURE = ROOT / ".run" / "goodput.png"
 UNIT = f"answers in {DEADLINE_S:g} s, per s"
-OURS = "gate and pool"
-
-Start = Callable[[Place], AbstractContextManager[Door]]
-
-
-def ours(place: Place) -> AbstractContextManager[Door]:
-    return doors.uvicorn("gated", place, QUEUE_WAIT_MS=str(QUEUE_MS))
-
-
-def unprotected(place: Place) -> AbstractContextManager[Door]:
-    return doors.uvicorn("stock", place)
-
-
-@contextmanager
-def behind_haproxy(place: Place) -> Iterator[Door]:
-    with (
-        doors.granian("wsgi", "wsgi", place) as wsgi,
-        proxies.haproxy(wsgi, place, queue_ms=QUEUE_MS) as door,
-    ):
-        yield door
-
-
-@contextmanager
-def behind_envoy(place: Place) -> Iterator[Door]:
-    with doors.granian("wsgi", "wsgi", place) as wsgi, proxies.envoy(wsgi, place) as door:
-        yield door
-
-
-CONTESTANTS: Mapping[str, Start] = {
-    OURS: ours,
-    "HAProxy maxconn, WSGI": behind_haproxy,
-    "Envoy adaptive concurrency, WSGI": behind_envoy,
-    "Django's ASGI handler alone": unprotected,
-}
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -69,14 +30,14 @@ class Round:
     """All contestants at all multiples of the capacity that our own door had just before."""
 
     capacity: float
-    outcomes: Mapping[tuple[str, int], Outcome]
+    offered: Mapping[tuple[str, int], Offered]
 
     def goodput(self, name: str, multiple: int) -> float:
-        return self.outcomes[name, multiple].goodput
+        return _goodput(self.offered[name, multiple])
 
     @property
     def peak(self) -> float:
-        return max(each.goodput for (name, _), each in self.outcomes.items() if name == OURS)
+        return max(_goodput(each) for (name, _), each in self.offered.items() if name == OURS)
 
 
 def rows(place: Place) -> Iterator[Row]:
@@ -96,43 +57,51 @@ def rows(place: Place) -> Iterator[Row]:
 
 def one_round(place: Place, multiples: Sequence[int]) -> Round:
     per_s = capacity(place)
-    outcomes = {
-        (name, multiple): outcome(place, start, multiple * per_s)
+    runs = {
+        (name, multiple): offered(place, contestant, multiple * per_s, per_s)
         for multiple in multiples
-        for name, start in CONTESTANTS.items()
+        for name, contestant in CONTESTANTS.items()
     }
-    return Round(per_s, outcomes)
+    return Round(per_s, runs)
 
 
 def capacity(place: Place) -> float:
     """Requests per second of our own door with as many clients as it lets through."""
-    with ours(place) as door:
-        load = partial(saturation.load, place, door.port, [REQUEST], clients=CLIENTS)
+    with contestants.ours(place) as door:
+        load = partial(saturation.load, place, door.port, [_ask(PATH)], clients=CLIENTS)
         load(load_s=place.load_s / 2)
         return load(load_s=place.load_s).per_second(200)
 
 
-def outcome(place: Place, start: Start, rate: float) -> Outcome:
+def offered(place: Place, contestant: Contestant, rate: float, per_s: float) -> Offered:
     """What a contestant makes of `rate` arrivals a second. It starts anew: no backlog is left."""
-    with start(place) as door:
-        saturation.load(place, door.port, [REQUEST], clients=CLIENTS, load_s=place.load_s / 4)
-        return arrivals.offer(
-            place, door.port, REQUEST, rate=rate, load_s=place.load_s, deadline_s=DEADLINE_S
-        )
+    ask = _ask(contestant.prefix + PATH)
+    with contestant.start(place, per_s) as door:
+        saturation.load(place, door.port, [ask], clients=CLIENTS, load_s=place.load_s / 4)
+        streams = [Stream(ALL, ask.decode(), rate)]
+        return arrivals.offer(place, door.port, streams, load_s=place.load_s, deadline_s=DEADLINE_S)
+
+
+def _ask(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
+def _goodput(offered: Offered) -> float:
+    return offered.outcomes[ALL].goodput
 
 
 def _medians(rounds: Sequence[Round]) -> dict[str, dict[int, float]]:
     medians: dict[str, dict[int, float]] = {}
-    for name, multiple in rounds[0].outcomes:
+    for name, multiple in rounds[0].offered:
         goodputs = [each.goodput(name, multiple) for each in rounds]
         medians.setdefault(name, {})[multiple] = median(goodputs)
     return medians
 
 
 def _note(rounds: Sequence[Round]) -> str:
-    outcomes = [outcome for each in rounds for outcome in each.outcomes.values()]
-    share = max(each.cpu_share for each in outcomes)
-    lag_ms = max(each.lag_s for each in outcomes) * 1000
+    runs = [run for each in rounds for run in each.offered.values()]
+    share = max(each.cpu_share for each in runs)
+    lag_ms = max(each.lag_s for each in runs) * 1000
     capacity = median(each.capacity for each in rounds)
     return (
         f"capacity {capacity:.0f}/s in a closed loop; the load took at most {share:.0%} of a core "

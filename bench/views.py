@@ -1,5 +1,6 @@
 """Views that do next to nothing, as they are and behind each peer's three limits."""
 
+import os
 import time
 from typing import Any
 
@@ -16,9 +17,12 @@ from bench.devices import FINGERPRINT, UDID
 
 #: Of a request that does something: what signing a device in takes, roughly.
 WORK_S = 0.005
+BRIEF_S = 0.002
+#: What a peer that limits all calls together is told that can be served, a second.
+RATE = os.environ.get("BENCH_RATE", "100")
 
 
-def empty(request: HttpRequest) -> HttpResponse:
+def empty(request: HttpRequest | Request) -> HttpResponse:
     return HttpResponse(b"{}", content_type="application/json")
 
 
@@ -28,9 +32,18 @@ def query(request: HttpRequest) -> HttpResponse:
     return empty(request)
 
 
-def work(request: HttpRequest) -> HttpResponse:
+def work(request: HttpRequest, **_: Any) -> HttpResponse:
     """One query, and `WORK_S` of processor time that holds the GIL as a view of Python does."""
-    until = time.thread_time() + WORK_S
+    return _busy(request, WORK_S)
+
+
+def brief(request: HttpRequest) -> HttpResponse:
+    """The same, in less time."""
+    return _busy(request, BRIEF_S)
+
+
+def _busy(request: HttpRequest | Request, work_s: float) -> HttpResponse:
+    until = time.thread_time() + work_s
     Tenant.objects.filter(pk=1).exists()
     while time.thread_time() < until:
         pass
@@ -83,6 +96,29 @@ def ratelimited(request: HttpRequest) -> HttpResponse:
 @rate_limit(key="ip", rate="120/m")
 def smart(request: HttpRequest) -> HttpResponse:
     return empty(request)
+
+
+class AllThrottle(SimpleRateThrottle):
+    """One limit for all: as many a second as can be served."""
+
+    scope, rate = "all", f"{RATE}/second"
+
+    def get_cache_key(self, request: Request, view: APIView) -> str:
+        return self.cache_format % {"scope": self.scope, "ident": "all"}
+
+
+class ThrottledWork(APIView):
+    throttle_classes = (AllThrottle,)
+
+    def get(self, request: Request, **_: Any) -> HttpResponse:
+        return _busy(request, WORK_S)
+
+    post = get
+
+
+@rate_limit(key="all", rate=f"{RATE}/s")
+def smart_work(request: HttpRequest, **_: Any) -> HttpResponse:
+    return _busy(request, WORK_S)
 
 
 def refused(request: HttpRequest, exception: Exception) -> HttpResponse:

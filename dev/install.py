@@ -29,6 +29,7 @@ DEBIAN = {
     "gcc": "gcc",
     "chromium": "chromium",
     "haproxy": "haproxy",
+    "nginx": "nginx-light",
     "promtool": "prometheus",
 }
 MYSQLCLIENT = ("mariadb_config", "pkg-config", "gcc")

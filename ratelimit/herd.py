@@ -8,8 +8,8 @@ obey find a slot. Whoever was let in brings requests of other kinds with it, whi
 import math
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Hashable
 
 #: The drain rate is measured over this many seconds, the running one not counted.
 MEASURED_S = 5
@@ -17,9 +17,13 @@ MEASURED_S = 5
 FIRST_RATE = 50.0
 #: Of what we can serve, how much is promised to those who return. More than all of it: whoever
 #: finds no room after all hears so at once, which costs little; what nobody comes for is lost.
-PROMISED = 1.25
+PROMISED = 1.15
 #: Of the drain rate of all kinds, what a kind is promised at least, if none was served lately.
 LEAST_SHARE = 0.2
+#: Who comes so many seconds after the one that it was told, at the latest, has obeyed.
+ON_TIME_S = 3
+#: So many of those who were told when to return are recognised.
+REMEMBERED = 20_000
 #: Nobody is sent away for longer; when all seconds are full, those with the fewest take more.
 LONGEST_S = 60
 #: Until the rate was measured under load: too soon costs a refusal, too late leaves us idle.
@@ -34,6 +38,8 @@ class Herd:
         self._lock = threading.Lock()
         #: In which second the rush of now began, and in which somebody was sent away last.
         self._rush_began = self._sent_away = -math.inf
+        #: The second in which each is to return, those who were told last at the end.
+        self._told: OrderedDict[Hashable, int] = OrderedDict()
         self._all = Drain()
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
         self._returning: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -45,19 +51,20 @@ class Herd:
             self._all.count(now, requests)
             self._drains[kind].count(now, requests)
 
-    def retry_after(self, kind: str = "", capacity: float = 0) -> int:
-        """The seconds after which this client shall return; at least 1.
+    def retry_after(self, kind: str = "", capacity: float = 0, who: Hashable = None) -> int:
+        """The seconds after which this client shall return; at least 1. `who` is remembered.
 
         `capacity` is what can be served per second, as measured while there was more to do than
         that: what we have served less than it is idle.
         """
         now = int(self._clock())
         with self._lock:
-            longest_s = LONGEST_S if self._rushing_s(now) >= MEASURED_S else FIRST_LONGEST_S
+            known = self._rushing_s(now) >= MEASURED_S or capacity > 0
+            longest_s = LONGEST_S if known else FIRST_LONGEST_S
             total = self._all.rate(now)
             rate = max(self._drains[kind].rate(now), total * LEAST_SHARE)
             rate += max(0, capacity - total)
-            room = max(1, int(rate * PROMISED))
+            room = max(1, round(rate * PROMISED))
             returning = self._returning[kind]
             for past in [second for second in returning if second <= now]:
                 del returning[past]
@@ -66,7 +73,20 @@ class Herd:
             if second is None:
                 second = min(ahead, key=returning.__getitem__)
             returning[second] += 1
+            if who is not None:
+                self._told[who] = second
+                self._told.move_to_end(who)
+                if len(self._told) > REMEMBERED:
+                    self._told.popitem(last=False)
             return second - now
+
+    def is_due(self, who: Hashable) -> bool:
+        """Whether it was told to return about now, and does. Once: then it is a newcomer again."""
+        second = self._told.get(who)
+        if second is None or not second <= self._clock() < second + ON_TIME_S:
+            return False
+        with self._lock:
+            return self._told.pop(who, None) is not None
 
     def _rushing_s(self, now: int) -> float:
         """For how long more have come than there is room for; somebody is sent away right now.

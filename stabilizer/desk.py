@@ -14,7 +14,7 @@ from stabilizer.gate.breaker import watched
 from stabilizer.gate.control import Control
 from stabilizer.gate.headers import Headers
 from stabilizer.gate.identity import Caller
-from stabilizer.gate.slots import Ticket
+from stabilizer.gate.ticket import Ticket
 from stabilizer.gate.waiting import Outcome
 from stabilizer.pool import Pool
 

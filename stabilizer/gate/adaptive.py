@@ -11,6 +11,7 @@ guard of Uber's Cinnamon and of failsafe-go, as an experiment instead of a corre
 
 from collections.abc import Callable, Hashable
 from math import sqrt
+from typing import Protocol
 
 #: The limit moves once a window at most: long enough that one request is no news.
 WINDOW_S = 0.25
@@ -100,6 +101,16 @@ class Window:
     def throughput(self) -> float:
         """By Little's law, so that it can be compared where arrivals are few."""
         return self.in_flight / self.latency
+
+
+class Limit(Protocol):
+    """So many requests at once. `AdaptiveLimit` learns it; a hand can set it."""
+
+    limit: int
+    maximum: int
+
+    def ended(self, kind: Hashable, latency_s: float, in_flight: int, ok: bool = True) -> None:
+        """A request is over."""
 
 
 class AdaptiveLimit:

@@ -9,7 +9,7 @@ from stabilizer.gate.arrival import ADMISSION, BREAKER, RELEASE, Arrival
 from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
 from stabilizer.gate.control import Control
 from stabilizer.gate.identity import Caller
-from stabilizer.gate.slots import Ticket
+from stabilizer.gate.ticket import Ticket
 from stabilizer.gate.waiting import Outcome
 from stabilizer.serving import Scope, Send
 
@@ -74,7 +74,7 @@ class Gate:
             await _refuse(arrival, send, caller)
             return
         charges = identity.charges(arrival.policy, caller)
-        ticket = arrival.ticket(control.clock(), caller)
+        ticket = control.ticket(arrival, caller)
         if verdict := control.limiter.recall(charges):
             repeat = control.over_limits_known(arrival, caller, content, charges, verdict)
             control.repeats.remember(scope, repeat, verdict.retry_after_s)
@@ -110,7 +110,7 @@ class Gate:
             await self.app(scope, receive, answering)
         finally:
             control.slots.leave(ticket)
-            control.herd.served(ticket.place)
+            control.herd.served(ticket.kind)
             control.ended(arrival, ticket, answering.status, answering.began_at)
             if refunds := control.refundable(arrival, charges, answering.status):
                 await control.limiter.refund(refunds)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from django.conf import settings
 from uuid_utils import uuid7
@@ -21,7 +20,7 @@ from stabilizer.gate.body import SMALL
 from stabilizer.gate.headers import Headers
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.policy import Criticality, Policy
-from stabilizer.gate.slots import Place, Ticket
+from stabilizer.gate.ticket import Budget, Ticket
 
 #: Where the admission lies: in the ASGI scope, or in the environ of WSGI.
 ADMISSION = "stabilizer.admission"
@@ -136,12 +135,17 @@ class Arrival:
         deadline_ms = self.headers.deadline_ms
         if deadline_ms is not None:
             wait_ms = min(wait_ms, deadline_ms)
-        return Ticket(self._place(caller), self.policy.weight, now + wait_ms / 1000, now)
+        return Ticket(
+            self.policy.level,
+            self.policy.weight,
+            now + wait_ms / 1000,
+            now,
+            self._budget(caller),
+            (caller.tenant, caller.device),
+        )
 
-    def _place(self, caller: Caller) -> Place:
-        if self.policy.continues and self.policy.criticality == "normal" and caller.is_proven:
-            return "begun"
-        return cast(Place, self.policy.budget or self.policy.criticality)
+    def _budget(self, caller: Caller) -> Budget:
+        return "begun" if self.policy.continues and caller.is_proven else self.policy.budget
 
     def admission(self, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
         return Admission(

@@ -20,6 +20,7 @@ from ratelimit.leases import SlotLease
 from ratelimit.limiter import Limiter
 from ratelimit.network import network
 from stabilizer.gate import answers
+from stabilizer.gate.adaptive import AdaptiveLimit, Limit
 from stabilizer.gate.address import Proxies
 from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import Admission, Arrival
@@ -28,7 +29,8 @@ from stabilizer.gate.breaker import READS, WRITES, Breaker, Shared
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.observer import Observer
 from stabilizer.gate.repeats import Repeat, Repeats
-from stabilizer.gate.slots import Clock, Slots, Ticket
+from stabilizer.gate.slots import Clock, Slots
+from stabilizer.gate.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class Control:
         threads: int | None = None,
         configure: Callable[[], object] = follow_configuration,
         trail: Floods | None = None,
+        herd: Herd | None = None,
+        adaptive: Limit | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         cap = settings.GATE_SLOTS if cap is None else cap
@@ -69,6 +73,7 @@ class Control:
         self.limiter = limiter or limiters.shared()
         self.useful = threads * RUN_AHEAD
         self.slots = Slots(cold, settings.GATE_QUEUE_LENGTH, clock)
+        self.adaptive: Limit = adaptive or AdaptiveLimit(self.useful, clock)
         self.lease = SlotLease(
             self.limiter.store,
             cap,
@@ -79,7 +84,7 @@ class Control:
             clock=clock,
         )
         self.limiter.unhurried = lambda: self.slots.waiting > 0
-        self.herd = Herd(clock)
+        self.herd = herd or Herd(clock)
         self.clock = clock
         self.proxies = Proxies(settings.TRUSTED_PROXIES)
         self.observer = Observer()
@@ -178,6 +183,15 @@ class Control:
     def _resize(self, share: int) -> None:
         with self.lock:
             self.slots.resize(min(share, self.useful))
+            self.adaptive.maximum = self.slots.ordinary
+            self.slots.narrow(self.adaptive.limit)
+
+    def ticket(self, arrival: Arrival, caller: Caller) -> Ticket:
+        """Its claim to slots. Who returns when it was told to goes on with what it began."""
+        ticket = arrival.ticket(self.clock(), caller)
+        if self.herd.is_due(ticket.names):
+            ticket.budget = "begun"
+        return ticket
 
     def arrive(
         self, method: str, path: str, peer: str, pairs: Iterable[tuple[bytes, bytes]]
@@ -226,7 +240,7 @@ class Control:
     def overloaded(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
         """The refusal of a request for which there was no slot in time."""
         self._record(arrival, caller, ["slots"], [arrival.policy.name], ticket.waited_s)
-        wait_s = self.herd.retry_after(ticket.place, self.slots.capacity)
+        wait_s = self.herd.retry_after(ticket.kind, self.slots.capacity, ticket.names)
         return answers.overloaded(arrival, wait_s)
 
     def breaker(self, arrival: Arrival) -> Breaker | None:
@@ -244,7 +258,7 @@ class Control:
         second of the probe.
         """
         self._record(arrival, caller, ["breaker"], [breaker.name])
-        turn_s = self.herd.retry_after(ticket.place, self.slots.capacity)
+        turn_s = self.herd.retry_after(ticket.kind, self.slots.capacity, ticket.names)
         return answers.unavailable(arrival, breaker.retry_after_s + turn_s)
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:
@@ -282,6 +296,15 @@ class Control:
         """An admitted request is over. Its answer began at `answered_at`, with `status` 0 never."""
         duration_s = answered_at - ticket.asked_at
         self.observer.ended(arrival.policy, status, duration_s, ticket.waited_s)
+        if ticket.level != "critical" and ticket.took_s:
+            self._adapt(arrival.policy.name, ticket, ok=0 < status < 500)
+
+    def _adapt(self, kind: str, ticket: Ticket, ok: bool) -> None:
+        before = self.adaptive.limit
+        with self.lock:
+            self.adaptive.ended(kind, ticket.took_s, ticket.beside, ok)
+            if self.adaptive.limit != before:
+                self.slots.narrow(self.adaptive.limit)
 
     def _record(
         self,

@@ -42,6 +42,7 @@ class Caller:
         "principal",
         "tenant",
         "udid",
+        "user_code",
         "username",
     )
 
@@ -62,6 +63,7 @@ class Caller:
             self.principal = principals.identify(headers[b"authorization"])
         self.fingerprint = headers.fingerprint or None
         self.udid = fields.get("udid", "").lower() or None
+        self.user_code = fields.get("user_code")
         # Counted even when the body does not say it: what cannot be read is somebody's guess.
         self.username = _folded(fields.get("username", ""))
 
@@ -81,6 +83,20 @@ class Caller:
     @property
     def device_code(self) -> str | None:
         return self.code.digest if self.code else None
+
+    @property
+    def device(self) -> str:
+        """Whose turn it is, where a tenant's devices take turns, by the best sign of it.
+
+        Who approves does so for one device, and takes that one's turn.
+        """
+        if self.user_code:
+            return self.user_code
+        if self.principal is not None:
+            return self.principal.family or self.principal.id
+        if self.code is not None:
+            return self.code.digest
+        return f"{self.udid or self.fingerprint or ''} {self.network}"
 
     @property
     def proof(self) -> str | None:

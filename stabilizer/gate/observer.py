@@ -50,7 +50,7 @@ class Observer:
             self._add(("requests", policy.name, LEFT))
             return
         outcome = FAILED if status >= 500 else ANSWERED
-        criticality = policy.budget or policy.criticality
+        criticality = policy.level
         with self._lock:
             counts = self._counts
             for key, number in (

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from ratelimit.gcra import SECOND_US, Limit
+from stabilizer.gate.ticket import Budget, Level
 
 if TYPE_CHECKING:
     from ratelimit.models import PolicyRow
@@ -54,8 +55,8 @@ class Policy:
     criticality: Criticality = "normal"
     #: Slots that a request holds while it runs.
     weight: int = 1
-    #: The named share of the slots that it may claim when all are taken.
-    budget: str = ""
+    #: The named share of the slots that it has at least when all are taken.
+    budget: Budget = "site"
     rules: tuple[Rule, ...] = ()
     #: It carries on a pairing that was begun: who proves itself goes before those who begin one.
     continues: bool = False
@@ -76,6 +77,11 @@ class Policy:
     #: How long it takes says how the database does: its calls are counted by a breaker, and refused
     #: while that is open. Not those that need no database or compute for long, nor operators'.
     breaks: bool = True
+
+    @property
+    def level(self) -> Level:
+        """Where its requests stand when all slots are taken. Operators have their own place."""
+        return "admin" if self.budget == "admin" else self.criticality
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -115,30 +121,49 @@ TOKEN_FIELDS = ("device_code", "grant_type")
 DEFAULT = Policy("default", page=True)
 _POLICIES = (
     DEFAULT,
-    Policy("pairing.create", rules=CREATE, body_fields=("client_id", "udid")),
+    Policy("pairing.create", rules=CREATE, body_fields=("client_id", "udid"), budget="pairing"),
     Policy(
         "pairing.renew",
         rules=(_rule("renew.device_code", 5, 300, "device_code"),),
         continues=True,
+        budget="pairing",
     ),
     # Its limit is the poll interval, which pairing keeps: too early is `slow_down`, not a refusal.
-    Policy("pairing.status", continues=True),
+    Policy("pairing.status", continues=True, budget="pairing"),
     Policy(
         "pairing.credentials",
         "critical",
         rules=(_rule("credentials.device_code", 5, 60, "device_code"),),
+        budget="pairing",
     ),
-    Policy("pairing.ack", "critical", rules=(_rule("ack.device_code", 10, 60, "device_code"),)),
-    Policy("pairing.associate", rules=APPROVAL, body_fields=("user_code",), continues=True),
-    Policy("activate", rules=APPROVAL, page=True),
-    Policy("devices.list", "sheddable"),
-    Policy("devices.write"),
-    Policy("devices.revoke"),
-    Policy("subscribers.list", "sheddable"),
-    Policy("subscribers.read"),
-    Policy("subscribers.write"),
-    Policy("me"),
-    Policy("oauth.device", rules=CREATE, body_fields=("client_id", "udid"), oauth=True),
+    Policy(
+        "pairing.ack",
+        "critical",
+        rules=(_rule("ack.device_code", 10, 60, "device_code"),),
+        budget="pairing",
+    ),
+    Policy(
+        "pairing.associate",
+        rules=APPROVAL,
+        body_fields=("user_code",),
+        continues=True,
+        budget="pairing",
+    ),
+    Policy("activate", rules=APPROVAL, page=True, budget="pairing"),
+    Policy("devices.list", "sheddable", budget="devices"),
+    Policy("devices.write", budget="devices"),
+    Policy("devices.revoke", budget="devices"),
+    Policy("subscribers.list", "sheddable", budget="subscribers"),
+    Policy("subscribers.read", budget="subscribers"),
+    Policy("subscribers.write", budget="subscribers"),
+    Policy("me", budget="accounts"),
+    Policy(
+        "oauth.device",
+        rules=CREATE,
+        body_fields=("client_id", "udid"),
+        oauth=True,
+        budget="pairing",
+    ),
     # Its limit is the poll interval too; "not yet" is a 400 there, and no failure.
     Policy(
         "oauth.token",
@@ -146,6 +171,7 @@ _POLICIES = (
         body_fields=TOKEN_FIELDS,
         without_device="oauth.refresh",
         oauth=True,
+        budget="pairing",
     ),
     Policy(
         "oauth.refresh",
@@ -153,8 +179,9 @@ _POLICIES = (
         body_fields=TOKEN_FIELDS,
         failures=frozenset({400}),
         oauth=True,
+        budget="accounts",
     ),
-    Policy("oauth.revoke", rules=SIGN_OUT, body_fields=("token",), oauth=True),
+    Policy("oauth.revoke", rules=SIGN_OUT, body_fields=("token",), oauth=True, budget="accounts"),
     Policy("oauth.metadata", breaks=False),
     Policy(
         "login",
@@ -163,6 +190,7 @@ _POLICIES = (
         failures=frozenset({401}),
         page=True,
         breaks=False,
+        budget="accounts",
     ),
     # Django's admin shows its form again, with 200, to whoever failed.
     Policy(

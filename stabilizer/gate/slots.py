@@ -1,83 +1,47 @@
-"""The process's slots: who runs now, who waits in which order, who leaves.
+"""The process's slots: who runs now, who waits, who leaves.
 
 `Slots` is a state machine without loop, thread or lock, so that every order of events can be tried
 on it. `waiting` stands in it for requests of an event loop, `wsgi` for threads.
 """
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum, auto
-from typing import Literal
 
 from stabilizer.gate.drain import DrainRate
+from stabilizer.gate.queue import Queue
+from stabilizer.gate.ticket import LEVELS, SHARES, Budget, Level, State, Ticket
 
 #: One slot in ten is kept for `critical` requests, and one in ten is the guarantee of `admin`.
 TENTH = 10
-Place = Literal["admin", "critical", "begun", "normal", "sheddable"]
-#: In the order in which they are served.
-ORDER: tuple[Place, ...] = ("critical", "begun", "normal", "admin", "sheddable")
-#: Where both wait, so many requests that carry on what was begun go before one that begins.
-BEGUN_FIRST = 3
-NONE_EXPECTED: Mapping[Place, int] = dict.fromkeys(ORDER, 0)
+#: A queue that has stood for longer than a rush grows no longer than this wait.
+RUSH_S, SHORT_S = 1.0, 0.2
 Clock = Callable[[], float]
-
-
-class State(Enum):
-    WAITING = auto()
-    GRANTED = auto()
-    #: Left the queue, or gave its slots back.
-    GONE = auto()
-
-
-def _nobody() -> None:
-    """Wakes nobody: the request did not have to wait."""
-
-
-class Ticket:
-    """One request's claim to slots. Moments are of the clock that `Slots` was given."""
-
-    __slots__ = ("asked_at", "deadline", "held", "place", "state", "waited_s", "wake", "weight")
-
-    def __init__(
-        self, place: Place = "normal", weight: int = 1, deadline: float = 0, asked_at: float = 0
-    ) -> None:
-        self.place: Place = place
-        self.weight = weight
-        self.deadline = deadline
-        self.asked_at = asked_at
-        #: In the queue, once that is over.
-        self.waited_s = 0.0
-        self.held = 0
-        self.state = State.WAITING
-        #: Called once, when the ticket is granted or dropped from the queue.
-        self.wake: Callable[[], None] = _nobody
+#: How many of each criticality and budget.
+Coming = Mapping[Level, Counter[Budget]]
+NOBODY: Coming = {level: Counter() for level in LEVELS}
 
 
 class Slots:
-    """At most `limit` slots in use; the other tickets wait by criticality, then first come first.
+    """At most `limit` slots in use; the other tickets wait by criticality, then in turn.
 
-    No class of tickets has more than `queue_length` waiting. A ticket is settled exactly once:
+    No criticality has more than `queue_length` tickets waiting. A ticket is settled exactly once:
     whatever happens to it in one tick, `leave` gives back what it was granted.
     """
 
     def __init__(self, limit: int, queue_length: int, clock: Clock) -> None:
         self.in_use = 0
         self.waiting = 0
-        #: Tickets whose deadline had passed, or whose client had left, before they got a slot.
+        #: Tickets that left the queue without a slot: late, or their client gone, or crowded out.
         self.dropped = 0
+        self.queue_length = queue_length
         self._clock = clock
         self._drain = DrainRate(clock)
-        self.queue_length = queue_length
-        #: Requests of what was begun that were served while others waited to begin.
-        self._overtook = 0
-        self._held: dict[Place, int] = dict.fromkeys(ORDER, 0)
-        self._asked: dict[Place, int] = dict.fromkeys(ORDER, 0)
-        #: By tickets that will come next, whatever is decided of them until then.
-        self._expected: dict[Place, int] = dict.fromkeys(ORDER, 0)
-        self._queues: dict[Place, OrderedDict[Ticket, None]] = {
-            place: OrderedDict() for place in ORDER
-        }
+        self._standing_since = clock()
+        self._held: dict[Level, int] = dict.fromkeys(LEVELS, 0)
+        #: Tickets that will come next, whatever is decided of them until then.
+        self._coming: Coming = {level: Counter() for level in LEVELS}
+        self._queues: dict[Level, Queue] = {level: Queue(SHARES) for level in LEVELS}
         self.resize(limit)
 
     def resize(self, limit: int) -> None:
@@ -85,19 +49,24 @@ class Slots:
         self.limit = limit
         self._guaranteed = -(-limit // TENTH)
         # A reserve of the only slot would leave the others none.
-        self._open = limit - min(self._guaranteed, max(0, limit - 1))
+        self.ordinary = limit - min(self._guaranteed, max(0, limit - 1))
+        self.narrow(self.ordinary)
+
+    def narrow(self, slots: int) -> None:
+        """Of the `ordinary` slots, those beside the reserve, give out no more than so many."""
+        self._open = min(slots, self.ordinary)
         self._serve()
 
     @property
     def demand(self) -> int:
         """Slots that requests hold or wait for, and the reserve that must stand beside them."""
-        wanted = self.in_use + sum(self._asked.values())
+        wanted = self.in_use + sum(queue.asked for queue in self._queues.values())
         return wanted - (self.urgent_demand - wanted) // (TENTH - 1)
 
     @property
     def urgent_demand(self) -> int:
         """The part of `demand` that the reserve and the guarantee are kept for."""
-        return sum(self._held[place] + self._asked[place] for place in ("critical", "admin"))
+        return sum(self._held[level] + self._queues[level].asked for level in ("critical", "admin"))
 
     @property
     def capacity(self) -> float:
@@ -114,43 +83,55 @@ class Slots:
     @contextmanager
     def expecting(self, ticket: Ticket) -> Iterator[None]:
         """`ticket` comes after this block; those who come meanwhile count it as before them."""
-        self._expected[ticket.place] += ticket.weight
+        coming = self._coming[ticket.level]
+        coming[ticket.budget] += 1
         try:
             yield
         finally:
-            self._expected[ticket.place] -= ticket.weight
+            coming[ticket.budget] -= 1
 
     def is_hopeless(self, ticket: Ticket) -> bool:
         """Whether there is no room to wait, or so many are ahead that it would be in vain."""
-        return self._is_hopeless(ticket, self._expected)
+        return self._is_hopeless(ticket, self._coming)
 
-    def _is_hopeless(self, ticket: Ticket, expected: Mapping[Place, int]) -> bool:
-        sooner = expected[ticket.place]
-        if not self.waiting and not sooner and self._fits(ticket):
+    def _is_hopeless(self, ticket: Ticket, coming: Coming) -> bool:
+        queue, sooner = self._queues[ticket.level], coming[ticket.level]
+        if not self.waiting and not any(sooner.values()) and self._fits(ticket):
             return False
-        if sooner + len(self._queues[ticket.place]) >= self.queue_length:
+        if sooner.total() + queue.waiting >= self.queue_length and not queue.crowding(ticket):
             return True
-        if not self.waiting or ticket.place == "admin":
+        if not self.waiting or ticket.level == "admin":
             return False
-        ahead = self._ahead(ticket.place, expected)
-        return ahead > self._drain.within(ticket.deadline - self._clock())
+        ahead = queue.ahead(ticket) + sooner[ticket.budget]
+        for level in LEVELS[: LEVELS.index(ticket.level)]:
+            ahead += self._queues[level].asked + coming[level].total()
+        return ahead > self._drain.within(self._patience_s(ticket))
 
-    def _ahead(self, place: Place, expected: Mapping[Place, int]) -> int:
-        before = ORDER[: ORDER.index(place) + 1]
-        ahead = {each: self._asked[each] + expected[each] for each in before}
-        if place == "normal":
-            ahead["begun"] = min(ahead["begun"], BEGUN_FIRST * (ahead["normal"] + 1))
-        return sum(ahead.values())
+    def _patience_s(self, ticket: Ticket) -> float:
+        """So long may its wait be expected to last.
+
+        A rush is worth waiting out. In a queue that goes on standing everybody would wait that long
+        for nothing but his turn, and be served when his client has given up.
+        """
+        now = self._clock()
+        left_s = ticket.deadline - now
+        if self.waiting and now - self._standing_since > RUSH_S and ticket.budget != "begun":
+            return min(left_s, SHORT_S)
+        return left_s
 
     def join(self, ticket: Ticket) -> bool:
         """Queue `ticket`, which may be settled before this returns; False if that is hopeless."""
-        if self._is_hopeless(ticket, NONE_EXPECTED):
+        if self._is_hopeless(ticket, NOBODY):
             return False
         if not self.waiting:
             self._drain.begin()
-        self._queues[ticket.place][ticket] = None
+            self._standing_since = self._clock()
+        queue = self._queues[ticket.level]
+        if queue.waiting >= self.queue_length and (crowding := queue.crowding(ticket)):
+            self._drop(crowding)
+        ticket.state = State.WAITING
+        queue.add(ticket)
         self.waiting += 1
-        self._asked[ticket.place] += ticket.weight
         self._serve()
         return True
 
@@ -158,13 +139,17 @@ class Slots:
         """The request is over or waits no longer; what it holds goes on. Twice is once."""
         if ticket.state is State.GRANTED:
             ticket.state = State.GONE
+            ticket.took_s = self._clock() - ticket.granted_at
+            ticket.beside = self.in_use - self._held["critical"]
             self.in_use -= ticket.held
-            self._held[ticket.place] -= ticket.held
+            self._held[ticket.level] -= ticket.held
+            self._queues[ticket.level].ended(ticket)
             self._serve()
         elif ticket.state is State.WAITING:
             self._remove(ticket)
             # It may have been in the way of others.
             self._serve()
+        ticket.state = State.GONE
 
     def drop(self, ticket: Ticket) -> None:
         """Its deadline has passed or its client has left. A ticket that was granted stays so."""
@@ -179,30 +164,20 @@ class Slots:
                 continue
             if not self._fits(ticket):
                 return
-            self._remove(ticket)
-            self._count_overtaking(ticket.place)
+            self._remove(ticket, served=True)
             self._grant(ticket)
             ticket.wake()
-
-    def _count_overtaking(self, place: Place) -> None:
-        if place == "normal" or not self._queues["normal"]:
-            self._overtook = 0
-        elif place == "begun":
-            self._overtook += 1
 
     def _next(self) -> Ticket | None:
         if not self.waiting:
             return None
-        if self._queues["admin"] and self._held["admin"] < self._guaranteed:
-            return next(iter(self._queues["admin"]))
-        normal = self._queues["normal"]
-        if normal and self._overtook >= BEGUN_FIRST and not self._queues["critical"]:
-            return next(iter(normal))
-        return next((ticket for queue in self._queues.values() for ticket in queue), None)
+        if self._held["admin"] < self._guaranteed and (admin := self._queues["admin"].first()):
+            return admin
+        return next((first for queue in self._queues.values() if (first := queue.first())), None)
 
     def _fits(self, ticket: Ticket) -> bool:
-        place = ticket.place
-        kept = place == "critical" or (place == "admin" and self._held["admin"] < self._guaranteed)
+        level = ticket.level
+        kept = level == "critical" or (level == "admin" and self._held["admin"] < self._guaranteed)
         # No request weighs more than all the slots it may have: it would wait for ever.
         ticket.held = min(ticket.weight, self.limit if kept else self._open)
         if not kept and self.in_use - self._held["critical"] + ticket.held > self._open:
@@ -211,8 +186,10 @@ class Slots:
 
     def _grant(self, ticket: Ticket) -> None:
         ticket.state = State.GRANTED
+        ticket.granted_at = self._clock()
         self.in_use += ticket.held
-        self._held[ticket.place] += ticket.held
+        self._held[ticket.level] += ticket.held
+        self._queues[ticket.level].granted(ticket)
         if self.waiting:
             self._drain.count(ticket.held)
 
@@ -221,10 +198,7 @@ class Slots:
         self._remove(ticket)
         ticket.wake()
 
-    def _remove(self, ticket: Ticket) -> None:
-        queue = self._queues[ticket.place]
-        if ticket in queue:
-            del queue[ticket]
-            self.waiting -= 1
-            self._asked[ticket.place] -= ticket.weight
+    def _remove(self, ticket: Ticket, served: bool = False) -> None:
+        self._queues[ticket.level].remove(ticket, served)
+        self.waiting -= 1
         ticket.state = State.GONE

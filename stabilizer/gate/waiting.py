@@ -5,7 +5,8 @@ from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any
 
-from stabilizer.gate.slots import Slots, State, Ticket
+from stabilizer.gate.slots import Slots
+from stabilizer.gate.ticket import State, Ticket
 
 
 class Outcome(Enum):

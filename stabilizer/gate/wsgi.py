@@ -20,7 +20,7 @@ from stabilizer.gate.arrival import ADMISSION, Arrival
 from stabilizer.gate.body import Unread, announced_above
 from stabilizer.gate.breaker import watched
 from stabilizer.gate.control import Control
-from stabilizer.gate.slots import State, Ticket
+from stabilizer.gate.ticket import State, Ticket
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -47,7 +47,7 @@ class GateMiddleware:
         if isinstance(caller, Answer):
             return _response(arrival, caller)
         breaker = self.control.breaker(arrival)
-        ticket = arrival.ticket(self.control.clock(), caller)
+        ticket = self.control.ticket(arrival, caller)
         if breaker is not None and not breaker.admits():
             refusal = self.control.unavailable(arrival, caller, ticket, breaker)
             return _response(arrival, refusal)
@@ -117,7 +117,7 @@ class GateMiddleware:
     def _end(self, ticket: Ticket) -> None:
         with self.control.lock:
             self.control.slots.leave(ticket)
-        self.control.herd.served(ticket.place)
+        self.control.herd.served(ticket.kind)
 
 
 def _headers(meta: Mapping[str, Any]) -> Iterator[tuple[bytes, bytes]]:

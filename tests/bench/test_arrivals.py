@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bench.arrivals import UNANSWERED, OpenLoop, moments
+from bench.arrivals import UNANSWERED, OpenLoop, Tally, moments
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
@@ -56,44 +56,44 @@ async def test_nobody_waits_for_the_answer_of_another() -> None:
         return OK
 
     async with served(together) as (port, connections):
-        loop = OpenLoop(port, REQUEST, deadline_s=10)
-        loop.arrive(measured=True)
-        loop.arrive(measured=True)
+        loop, tally = OpenLoop(port, deadline_s=10), Tally()
+        loop.arrive(REQUEST, tally)
+        loop.arrive(REQUEST, tally)
         await loop.empty()
 
-    assert loop.answers == {200: 2}
+    assert tally.answers == {200: 2}
     assert len(connections) == 2
 
 
 async def test_who_has_no_answer_at_the_deadline_hangs_up() -> None:
     async with served(asyncio.Event().wait) as (port, _):  # type: ignore[arg-type]
-        loop = OpenLoop(port, REQUEST, deadline_s=0.05)
-        loop.arrive(measured=True)
+        loop, tally = OpenLoop(port, deadline_s=0.05), Tally()
+        loop.arrive(REQUEST, tally)
         await loop.empty()
 
-    assert loop.answers == {UNANSWERED: 1}
+    assert tally.answers == {UNANSWERED: 1}
     assert loop.idle == []
 
 
 async def test_who_finds_nobody_is_counted_as_unanswered() -> None:
     async with served(at_once) as (port, _):
         pass
-    loop = OpenLoop(port, REQUEST, deadline_s=5)
-    loop.arrive(measured=True)
+    loop, tally = OpenLoop(port, deadline_s=5), Tally()
+    loop.arrive(REQUEST, tally)
     await loop.empty()
 
-    assert loop.answers == {UNANSWERED: 1}
+    assert tally.answers == {UNANSWERED: 1}
 
 
 async def test_a_connection_that_was_left_is_taken_by_the_next() -> None:
     async with served(at_once) as (port, connections):
-        loop = OpenLoop(port, REQUEST, deadline_s=5)
+        loop, tally = OpenLoop(port, deadline_s=5), Tally()
         for _ in range(3):
-            loop.arrive(measured=True)
+            loop.arrive(REQUEST, tally)
             await asyncio.wait(loop.present)
         await loop.empty()
 
-    assert loop.answers == {200: 3}
+    assert tally.answers == {200: 3}
     assert len(connections) == 1
 
 
@@ -102,9 +102,9 @@ async def test_refusals_are_counted_by_their_status_and_the_lead_not_at_all() ->
         return REFUSED
 
     async with served(refuse) as (port, _):
-        loop = OpenLoop(port, REQUEST, deadline_s=5)
-        loop.arrive(measured=False)
-        loop.arrive(measured=True)
+        loop, tally = OpenLoop(port, deadline_s=5), Tally()
+        loop.arrive(REQUEST)
+        loop.arrive(REQUEST, tally)
         await loop.empty()
 
-    assert loop.answers == {503: 1}
+    assert tally.answers == {503: 1}

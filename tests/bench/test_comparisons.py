@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from bench import admission, doors, goodput, refusals, saturation, store
+from bench import admission, doors, fairness, goodput, herd, mix, refusals, saturation, store
+from bench.contestants import CONTESTANTS, DEADLINE_S, OURS
 from bench.doors import Door
 from bench.place import MeasureFailed, Place
 from bench.redis_usage import Usage
@@ -99,9 +100,34 @@ def test_an_identity_takes_some_hundred_bytes_of_redis(place: Place) -> None:
     assert 100 < store.memory(place).value < 1_000
 
 
-@pytest.mark.parametrize("name", goodput.CONTESTANTS)
+@pytest.mark.parametrize("name", CONTESTANTS)
 def test_every_contestant_serves_what_it_has_capacity_for(place: Place, name: str) -> None:
-    outcome = goodput.outcome(place, goodput.CONTESTANTS[name], rate=10)
+    offered = goodput.offered(place, CONTESTANTS[name], rate=10, per_s=100)
+    outcome = offered.outcomes[goodput.ALL]
 
     assert set(outcome.answers) == {"200"}
     assert outcome.goodput == outcome.arrived / place.load_s
+    assert 0 < outcome.p50_s <= outcome.p95_s < DEADLINE_S
+
+
+def test_what_is_critical_is_served_before_the_rest(place: Place) -> None:
+    offered = mix.offered(place, CONTESTANTS[OURS], rate=500, per_s=100)
+    critical, normal, sheddable = (offered.outcomes[sort].success for sort in mix.MIX)
+
+    assert critical > normal > 0
+    assert normal >= sheddable
+
+
+def test_others_have_their_share_beside_one_that_floods(place: Place) -> None:
+    keys = place.told("bench.tenants", 3)
+    others = [fairness._stream(f"Authorization: Bearer {key}", 20) for key in keys[:2]]
+    flood = fairness._stream(f"Authorization: Bearer {keys[2]}", 600)
+
+    assert fairness.goodput(place, [*others, flood], but=flood) >= 0.8 * 40
+
+
+def test_a_crowd_returns_until_all_are_served(place: Place) -> None:
+    seen = herd.run(place, "gated", 300)
+
+    assert (sum(seen.crowd.served), seen.crowd.unserved, seen.crowd.errors) == (300, 0, 0)
+    assert sum(seen.crowd.asked) >= 300

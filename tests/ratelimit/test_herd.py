@@ -1,6 +1,14 @@
 from collections import Counter
 
-from ratelimit.herd import FIRST_LONGEST_S, LONGEST_S, MEASURED_S, Herd
+from ratelimit.herd import (
+    FIRST_LONGEST_S,
+    LONGEST_S,
+    MEASURED_S,
+    ON_TIME_S,
+    PROMISED,
+    REMEMBERED,
+    Herd,
+)
 from tests.hand_clock import HandClock
 
 
@@ -21,14 +29,26 @@ def test_ten_thousand_come_back_as_a_ramp_of_what_can_be_served(hand: HandClock)
     herd = Herd(clock=hand)
     rush(herd, hand, per_second=500)
     slots = Counter(herd.retry_after() for _ in range(10_000))
-    assert set(slots.values()) == {625}
-    assert sorted(slots) == list(range(1, 17))
+    seconds = 10_000 // 575
+    assert slots == dict.fromkeys(range(1, seconds + 1), 575) | {
+        seconds + 1: 10_000 - seconds * 575
+    }
+
+
+def test_what_can_be_served_is_never_promised_to_a_fifth_more() -> None:
+    assert 1 < PROMISED < 1.2
+
+
+def test_who_measured_before_what_can_be_served_sends_as_far_as_it_takes(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    slots = Counter(herd.retry_after(capacity=200) for _ in range(10_000))
+    assert max(slots.values()) == round(200 * PROMISED)
 
 
 def test_the_next_sent_away_queue_behind_those_who_were_before(hand: HandClock) -> None:
     herd = Herd(clock=hand)
     serve(herd, hand, per_second=100, seconds=6)
-    for _ in range(250):
+    for _ in range(230):
         herd.retry_after()
     hand.advance(1)
     assert herd.retry_after() == 2
@@ -38,7 +58,7 @@ def test_the_rate_is_that_of_the_last_seconds(hand: HandClock) -> None:
     herd = Herd(clock=hand)
     serve(herd, hand, per_second=1000, seconds=10)
     serve(herd, hand, per_second=100, seconds=5)
-    assert Counter(herd.retry_after() for _ in range(250)) == {1: 125, 2: 125}
+    assert Counter(herd.retry_after() for _ in range(230)) == {1: 115, 2: 115}
 
 
 def test_what_an_idle_service_served_sends_nobody_far_away(hand: HandClock) -> None:
@@ -67,7 +87,7 @@ def test_nobody_is_sent_away_for_longer_than_the_longest(hand: HandClock) -> Non
 
 def test_before_anything_was_measured_there_is_an_assumption(hand: HandClock) -> None:
     herd = Herd(clock=hand)
-    assert [herd.retry_after() for _ in range(63)].count(1) == 62
+    assert [herd.retry_after() for _ in range(58)].count(1) == 57
 
 
 def test_each_kind_returns_at_the_pace_at_which_it_is_served(hand: HandClock) -> None:
@@ -76,8 +96,8 @@ def test_each_kind_returns_at_the_pace_at_which_it_is_served(hand: HandClock) ->
         herd.served("create", 100)
         herd.served("others", 300)
         hand.advance(1)
-    assert Counter(herd.retry_after("create") for _ in range(250)) == {1: 125, 2: 125}
-    assert Counter(herd.retry_after("others") for _ in range(375)) == {1: 375}
+    assert Counter(herd.retry_after("create") for _ in range(230)) == {1: 115, 2: 115}
+    assert Counter(herd.retry_after("others") for _ in range(345)) == {1: 345}
 
 
 def test_a_kind_that_was_not_served_lately_is_promised_a_fifth_of_all(hand: HandClock) -> None:
@@ -86,7 +106,7 @@ def test_a_kind_that_was_not_served_lately_is_promised_a_fifth_of_all(hand: Hand
     for _ in range(10):
         herd.served("create", 500)
         hand.advance(1)
-    assert Counter(herd.retry_after("rare") for _ in range(250)) == {1: 125, 2: 125}
+    assert Counter(herd.retry_after("rare") for _ in range(230)) == {1: 115, 2: 115}
 
 
 def test_what_was_idle_is_promised_too(hand: HandClock) -> None:
@@ -95,6 +115,31 @@ def test_what_was_idle_is_promised_too(hand: HandClock) -> None:
         herd.served("create", 100)
         herd.served("others", 300)
         hand.advance(1)
-    slots = Counter(herd.retry_after("create", capacity=600) for _ in range(750))
-    assert slots == {1: 375, 2: 375}
+    slots = Counter(herd.retry_after("create", capacity=600) for _ in range(690))
+    assert slots == {1: 345, 2: 345}
     assert herd.retry_after("others", capacity=300) == 1
+
+
+def test_who_returns_when_told_to_is_recognised_once(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    told_s = herd.retry_after(who="set")
+    seen = [herd.is_due("set")]
+    for _ in range(3):
+        hand.advance(told_s)
+        seen.append(herd.is_due("set"))
+    assert seen == [False, True, False, False]
+
+
+def test_who_comes_too_late_is_a_newcomer(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    hand.advance(herd.retry_after(who="set") + ON_TIME_S)
+    assert not herd.is_due("set")
+
+
+def test_only_so_many_are_remembered(hand: HandClock) -> None:
+    herd = Herd(clock=hand)
+    for number in range(REMEMBERED + 1):
+        herd.retry_after(who=number)
+    hand.advance(1)
+    assert not herd.is_due(0)
+    assert len(herd._told) == REMEMBERED

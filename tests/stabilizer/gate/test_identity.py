@@ -121,22 +121,40 @@ def test_a_key_is_counted_by_its_plan_and_not_as_a_person(known, key):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "place"),
+    ("method", "path", "level", "budget"),
     [
-        ("GET", "/api/v1/pairings/UDID-1/", "begun"),
-        ("POST", "/api/v1/pairings/associate/", "begun"),
-        ("POST", "/api/v1/pairings/UDID-1/credentials/", "critical"),
-        ("POST", "/api/v1/pairings/", "normal"),
-        ("GET", "/api/v1/devices/", "sheddable"),
+        ("GET", "/api/v1/pairings/UDID-1/", "normal", "begun"),
+        ("POST", "/api/v1/pairings/associate/", "normal", "begun"),
+        ("POST", "/api/v1/pairings/UDID-1/credentials/", "critical", "pairing"),
+        ("POST", "/api/v1/pairings/", "normal", "pairing"),
+        ("GET", "/api/v1/devices/", "sheddable", "devices"),
+        ("GET", "/admin/", "admin", "admin"),
     ],
 )
-def test_who_proves_itself_goes_first_with_what_was_begun(known, key, method, path, place):
+def test_who_proves_itself_goes_first_with_what_was_begun(known, key, method, path, level, budget):
     device = device_code.mint(known.pk)
     for credential in (key, device):
         one = arrival(path, method, authorization=f"Bearer {credential}")
-        assert one.ticket(0, one.identify(b"")).place == place
+        ticket = one.ticket(0, one.identify(b""))
+        assert (ticket.level, ticket.budget) == (level, budget)
     stranger = arrival(path, method)
-    assert stranger.ticket(0, stranger.identify(b"")).place == place.replace("begun", "normal")
+    ticket = stranger.ticket(0, stranger.identify(b""))
+    assert (ticket.level, ticket.budget) == (level, budget.replace("begun", "pairing"))
+
+
+def test_each_device_has_its_own_turn_and_who_approves_takes_the_turn_of_the_set(known, key):
+    code = device_code.mint(known.pk)
+    polling = arrival("/api/v1/pairings/UDID-1/", "GET", authorization=f"Bearer {code}")
+    caller = polling.identify(b"")
+    assert polling.ticket(0, caller).names == (f"t{known.pk}", caller.device_code)
+    approving = arrival("/api/v1/pairings/associate/", authorization=f"Bearer {key}")
+    content = json.dumps({"user_code": "ABCD-EFGH"}).encode()
+    assert approving.ticket(0, approving.identify(content)).names == (f"t{known.pk}", "ABCD-EFGH")
+    one, other = (
+        arrival("/api/v1/pairings/").identify(json.dumps({"udid": udid}).encode()).device
+        for udid in ("set-1", "set-2")
+    )
+    assert one != other
 
 
 @pytest.mark.parametrize("criticality", ["critical", "sheddable"])
@@ -145,4 +163,4 @@ def test_the_criticality_that_an_admin_gave_holds_for_what_was_begun_too(known, 
         "/api/v1/pairings/UDID-1/", "GET", authorization=f"Bearer {device_code.mint(known.pk)}"
     )
     one.policy = replace(one.policy, criticality=criticality)
-    assert one.ticket(0, one.identify(b"")).place == criticality
+    assert one.ticket(0, one.identify(b"")).level == criticality

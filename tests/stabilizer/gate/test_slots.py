@@ -1,11 +1,14 @@
 """The slots: order, reserve, guarantee, and who would wait in vain."""
 
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 
-from stabilizer.gate.slots import Place, Slots, State, Ticket
+from stabilizer.gate.slots import Slots
+from stabilizer.gate.ticket import Budget, Level, State, Ticket
 from tests.hand_clock import HandClock
 
 
@@ -13,20 +16,26 @@ def slots_of(limit: int, queue_length: int = 100) -> Slots:
     return Slots(limit, queue_length, HandClock(0))
 
 
-def ticket(place: Place = "normal", weight: int = 1, deadline: float = 10) -> Ticket:
-    return Ticket(place, weight, deadline)
+def ticket(
+    level: Level = "normal",
+    weight: int = 1,
+    deadline: float = 10,
+    budget: Budget = "site",
+    names: tuple[str, str] = ("", ""),
+) -> Ticket:
+    return Ticket(level, weight, deadline, 0, budget, names)
 
 
-def waiting(slots: Slots, place: Place = "normal", weight: int = 1) -> Ticket:
-    late = ticket(place, weight)
+def waiting(slots: Slots, level: Level = "normal", weight: int = 1, **claim: Any) -> Ticket:
+    late = ticket(level, weight, **claim)
     assert not slots.take(late)
     assert slots.join(late)
     return late
 
 
-def filled(slots: Slots, place: Place = "critical") -> list[Ticket]:
+def filled(slots: Slots, level: Level = "critical") -> list[Ticket]:
     tickets = []
-    while slots.take(one := ticket(place)):
+    while slots.take(one := ticket(level)):
         tickets.append(one)
     return tickets
 
@@ -35,7 +44,7 @@ def test_a_freed_slot_goes_to_critical_before_normal_before_sheddable():
     slots = slots_of(1)
     (first,) = filled(slots)
     sheddable, normal, critical = (
-        waiting(slots, place) for place in ("sheddable", "normal", "critical")
+        waiting(slots, level) for level in ("sheddable", "normal", "critical")
     )
     order: list[Ticket] = []
     for one in (sheddable, normal, critical):
@@ -46,53 +55,100 @@ def test_a_freed_slot_goes_to_critical_before_normal_before_sheddable():
     assert slots.in_use == 0
 
 
-def order_of(slots: Slots, first: Ticket, tickets: list[Ticket]) -> list[Place]:
-    """The places of those who wait, in the order in which they get the only slot."""
-    order: list[Place] = []
+def order_of(
+    slots: Slots, running: Ticket, tickets: list[Ticket], took_s: float = 0.01
+) -> list[Ticket]:
+    """Those who wait, in the order in which they get the only slot."""
+    order: list[Ticket] = []
     for one in tickets:
-        one.wake = partial(order.append, one.place)
-    slots.leave(first)
-    for _ in range(len(tickets) - 1):
-        slots.leave(next(one for one in tickets if one.state is State.GRANTED))
+        one.wake = partial(order.append, one)
+    for _ in tickets:
+        slots._clock.now += took_s
+        slots.leave(running)
+        running = order[-1]
     return order
 
 
-def test_what_was_begun_is_carried_on_before_others_begin_but_one_in_four():
+def test_budgets_that_want_all_get_their_shares():
     slots = slots_of(1)
     (first,) = filled(slots)
-    tickets = [waiting(slots, place) for place in ("normal", "begun") for _ in range(6)]
-    turns = ["begun"] * 3 + ["normal"]
-    assert order_of(slots, first, tickets) == turns * 2 + ["normal"] * 4
+    tickets = [
+        waiting(slots, budget=budget, deadline=1_000)
+        for budget in ("pairing", "begun", "site")
+        for _ in range(30)
+    ]
+    order = [one.budget for one in order_of(slots, first, tickets)]
+    assert Counter(order[:26]) == {"begun": 18, "pairing": 6, "site": 2}
+    assert Counter(order) == {"begun": 30, "pairing": 30, "site": 30}
 
 
-def test_those_who_begin_are_not_given_a_turn_that_none_of_them_waits_for():
+def test_a_flood_takes_its_budget_and_what_the_others_leave_idle_and_gives_it_back():
+    slots = slots_of(1)
+    (running,) = filled(slots)
+    flood = [waiting(slots, budget="devices", deadline=1_000) for _ in range(60)]
+    alone = order_of(slots, running, flood[:20])
+    assert alone == flood[:20]
+    others = [waiting(slots, budget="pairing", deadline=1_000) for _ in range(12)]
+    order = order_of(slots, alone[-1], [*flood[20:], *others])
+    # Of each five three are pairing's: fifteen per cent against ten.
+    assert Counter(one.budget for one in order[:20]) == {"pairing": 12, "devices": 8}
+
+
+def test_a_budget_is_charged_with_the_time_that_its_requests_take():
+    slots = slots_of(1, queue_length=1_000)
+    (running,) = filled(slots)
+    order: list[Ticket] = []
+    for _ in range(300):
+        for budget in ("pairing", "accounts"):
+            one = waiting(slots, budget=budget, deadline=1e6)
+            one.wake = partial(order.append, one)
+    slots.leave(running)
+    for _ in range(300):
+        one = order[-1]
+        slots._clock.now += 0.03 if one.budget == "pairing" else 0.01
+        slots.leave(one)
+    served = Counter(one.budget for one in order)
+    assert served["accounts"] / served["pairing"] == pytest.approx(3, rel=0.1)
+
+
+def test_tenants_take_turns_and_so_do_the_devices_of_each():
     slots = slots_of(1)
     (first,) = filled(slots)
-    gone = waiting(slots)
-    tickets = [waiting(slots, "begun") for _ in range(4)]
-    assert order_of(slots, first, [*tickets[:3]]) == ["begun"] * 3
-    slots.drop(gone)
-    slots.leave(tickets[2])
-    assert tickets[3].state is State.GRANTED
+    names = [*[("big", "loud")] * 6, ("big", "quiet"), ("small", "one"), ("small", "two")]
+    tickets = [waiting(slots, names=each) for each in names]
+    order = [one.names for one in order_of(slots, first, tickets)]
+    assert order[:4] == [("big", "loud"), ("small", "one"), ("big", "quiet"), ("small", "two")]
+    assert order[4:] == [("big", "loud")] * 5
 
 
-def test_critical_requests_go_before_the_turn_of_those_who_begin():
+def test_critical_requests_go_before_all_budgets():
     slots = slots_of(1)
     (first,) = filled(slots)
-    tickets = [waiting(slots, place) for place in ("normal", *["begun"] * 4, "critical")]
-    assert order_of(slots, first, tickets) == ["critical", *["begun"] * 3, "normal", "begun"]
+    tickets = [waiting(slots, budget="begun"), waiting(slots, "critical")]
+    assert [one.level for one in order_of(slots, first, tickets)] == ["critical", "normal"]
 
 
-def test_a_crowd_that_carries_on_leaves_those_who_begin_their_one_in_four():
+def test_a_crowd_of_one_tenant_is_no_reason_to_send_another_away():
     slots = standing(10, ahead=20)
-    for _ in range(60):
-        assert slots.join(ticket("begun", deadline=1_000))
-    wait_s = 4 * 21.5 / slots._drain.within(1)
-    assert not slots.is_hopeless(ticket(deadline=slots._clock.now + wait_s))
-    assert slots.is_hopeless(ticket("sheddable", deadline=slots._clock.now + wait_s - 2))
+    for number in range(60):
+        late = ticket(deadline=1_000, names=("crowd", str(number)))
+        assert slots.join(late)
+    soon = slots._clock.now + 5 * 1.1 / slots._drain.within(1)
+    assert not slots.is_hopeless(ticket(deadline=soon, names=("other", "")))
+    assert slots.is_hopeless(ticket(deadline=soon, names=("crowd", "61")))
 
 
-def test_within_a_class_who_came_first_is_served_first():
+def test_in_a_full_queue_the_last_of_the_greatest_crowd_makes_room():
+    slots = slots_of(1, queue_length=4)
+    filled(slots)
+    crowd = [waiting(slots, names=("crowd", str(number))) for number in range(4)]
+    assert not slots.join(ticket(names=("crowd", "5")))
+    other = waiting(slots, names=("other", ""))
+    assert [one.state for one in crowd] == [*[State.WAITING] * 3, State.GONE]
+    assert (other.state, slots.waiting, slots.dropped) == (State.WAITING, 4, 1)
+
+
+def test_of_one_device_who_came_first_is_served_first():
     slots = slots_of(1)
     (first,) = filled(slots)
     second, third = waiting(slots), waiting(slots)

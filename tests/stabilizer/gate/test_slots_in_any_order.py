@@ -4,7 +4,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from stabilizer.gate.slots import ORDER, Slots, State, Ticket
+from stabilizer.gate.slots import Slots
+from stabilizer.gate.ticket import LEVELS, SHARES, State, Ticket
 from tests.hand_clock import HandClock
 
 
@@ -23,12 +24,14 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(
         target=tickets,
-        place=st.sampled_from(ORDER),
+        level=st.sampled_from(LEVELS),
+        budget=st.sampled_from(list(SHARES)),
+        names=st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")),
         weight=st.integers(1, 6),
         patience=st.integers(0, 3),
     )
-    def arrive(self, place, weight, patience):
-        one = Ticket(place, weight, self.clock.now + patience)
+    def arrive(self, level, budget, names, weight, patience):
+        one = Ticket(level, weight, self.clock.now + patience, 0, budget, names)
         self.known.append(one)
         self.wakes[one] = 0
         if not self.slots.take(one):
@@ -64,11 +67,20 @@ class AnyOrder(RuleBasedStateMachine):
         self.limit = limit
         self.slots.resize(limit)
 
+    @rule(slots=st.integers(1, 8))
+    def adaptive_limit_changes(self, slots):
+        self.slots.narrow(slots)
+
     @invariant()
     def the_count_is_that_of_the_granted(self):
         granted = [one for one in self.known if one.state is State.GRANTED]
         assert self.slots.in_use == sum(one.held for one in granted)
         assert self.slots.waiting == sum(one.state is State.WAITING for one in self.known)
+
+    @invariant()
+    def nobody_was_granted_a_slot_past_its_deadline(self):
+        granted = [one for one in self.known if one.state is State.GRANTED]
+        assert all(one.granted_at < one.deadline for one in granted)
 
     @invariant()
     def nobody_is_woken_twice(self):
@@ -79,8 +91,8 @@ class AnyOrder(RuleBasedStateMachine):
         queue = [one for one in self.known if one.state is State.WAITING]
         # Passed deadlines are dropped by their timers, or by the next thing that happens.
         if self.limit and queue and min(one.deadline for one in queue) > self.clock.now:
-            critical = [one for one in queue if one.place == "critical"]
-            if critical and not any(one.place == "admin" for one in queue):
+            critical = [one for one in queue if one.level == "critical"]
+            if critical and not any(one.level == "admin" for one in queue):
                 free = self.limit - self.slots.in_use
                 assert free < min(critical[0].weight, self.limit)
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from stabilizer.gate import waiting
 from stabilizer.gate.policy import DEFAULTS, Policy
-from stabilizer.gate.slots import Slots, Ticket
+from stabilizer.gate.slots import Slots
+from stabilizer.gate.ticket import Ticket
 from stabilizer.gate.waiting import Outcome
 from tests.stabilizer.gate.door import Connection, Door
 
