@@ -10,8 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from accounts.degraded import mark
+from ratelimit import flags
+
 DEFAULT_SIZE = 50
 LARGEST_SIZE = 200
+#: No page is larger under pressure.
+TRIMMED_SIZE = 20
 LONGEST_KEY = 64
 
 
@@ -19,23 +24,29 @@ class CodePagination(BasePagination):
     """``?limit=50&after=KEY`` answers ``{"results": [...], "next": URL or null}``.
 
     The view's `page_key` names the unique field that orders the list within a tenant; it is `code`
-    where the view does not say.
+    where the view does not say. Under pressure a page may be smaller than `limit`; `next` leads on.
     """
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.request = request
         self.key = getattr(view, "page_key", "code")
-        self.limit = _limit(request.query_params.get("limit"))
+        wanted = _limit(request.query_params.get("limit"))
+        is_trimmed = flags.asked(flags.LISTS_TRIMMED, request)
+        self.limit = min(wanted, TRIMMED_SIZE) if is_trimmed else wanted
         after = request.query_params.get("after")
         if after is not None:
             queryset = queryset.filter(**{f"{self.key}__gt": _checked(queryset, self.key, after)})
         rows: list[Any] = list(queryset.order_by(self.key)[: self.limit + 1])
         self.more = len(rows) > self.limit
         self.page = rows[: self.limit]
+        self.is_cut = self.more and self.limit < wanted
         return self.page
 
     def get_paginated_response(self, data: Any) -> Response:
-        return Response({"results": data, "next": self._next()})
+        answer = Response({"results": data, "next": self._next()})
+        if self.is_cut:
+            mark(answer, flags.LISTS_TRIMMED)
+        return answer
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         link = {"type": "string", "format": "uri", "nullable": True}

@@ -10,10 +10,11 @@ class PairingConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.signals import token_used
-        from pairing import codes, first_use, limits, problems  # noqa: F401
+        from pairing import codes, first_use, limits, pending, problems, signals  # noqa: F401
         from ratelimit import revision
 
         revision.on_change(limits.reload)
         revision.on_look(codes.close_gap)
+        signals.changed.connect(pending.on_changed)
         token_used.connect(first_use.acknowledge)
         post_migrate.connect(limits.ensure_rows, sender=self)

@@ -21,7 +21,7 @@ from accounts.models import RefreshToken
 from accounts.sealing import CannotOpen, NoActiveKey
 from audit import clock
 from audit.prepared import Prepared, given
-from pairing import credentials, sealed_box
+from pairing import credentials, pending, sealed_box
 from pairing.attempts import Outrun, attempt
 from pairing.device_code import DeviceCode
 from pairing.lifetimes import REDELIVERY_S
@@ -131,12 +131,15 @@ def acknowledge_refresh(refresh_token: str, client_id: str) -> bool:
 def _collect_once(
     device: DeviceCode, udid: str | None, client_id: int | None, acknowledges_itself: bool
 ) -> Delivery | Refusal:
+    mark = pending.shared.mark()
     pairing = _TO_COLLECT.row(device.digest)
     if pairing is None or udid not in (None, pairing.udid):
         return Refusal("access_denied")
     if client_id not in (None, pairing.client_id):
         return Refusal("access_denied")
     standing = pairing.standing(clock.now())
+    if standing is State.PENDING:
+        pending.shared.remember(device.digest, pairing.known, mark)
     if standing in _REFUSALS:
         return Refusal(_REFUSALS[standing])
     subscriber = pairing.subscriber

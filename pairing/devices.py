@@ -21,16 +21,33 @@ _OF_UDID = Prepared(
     )
 )
 
+_LISTED = (
+    "udid",
+    "active_udid",
+    "name",
+    "app_type",
+    "model",
+    "os",
+    "state",
+    "approved_at",
+    "acknowledged_at",
+)
 
-def visible_to(principal: Principal) -> PairingQuerySet:
-    """The active devices of the caller's tenant; for a subscriber, his own."""
+
+def visible_to(principal: Principal, *, bare: bool = False) -> PairingQuerySet:
+    """The active devices of the caller's tenant; for a subscriber, his own.
+
+    `bare` devices come without subscriber and smartcard, and with what a list shows of them.
+    """
     devices = _of(principal).active(clock.now()).filter(active_udid__isnull=False)
-    return devices.select_related("subscriber", "smartcard")
+    return devices.only(*_LISTED) if bare else devices.select_related("subscriber", "smartcard")
 
 
-def search(principal: Principal, *, subscriber_code: str = "", prefix: str = "") -> PairingQuerySet:
+def search(
+    principal: Principal, *, subscriber_code: str = "", prefix: str = "", bare: bool = False
+) -> PairingQuerySet:
     """`visible_to`, narrowed to a subscriber and to UDIDs or names that begin with `prefix`."""
-    devices = visible_to(principal)
+    devices = visible_to(principal, bare=bare)
     if subscriber_code:
         devices = devices.filter(subscriber__code=subscriber_code)
     if prefix:

@@ -15,6 +15,7 @@ from accounts import snapshot, tokens
 from accounts.models import Client, Tenant
 from audit import clock, statements
 from pairing import signals
+from pairing.pending import Known
 
 
 class Subscriber(models.Model):
@@ -201,6 +202,13 @@ class Pairing(models.Model):
 
     def __str__(self) -> str:
         return f"{self.udid} ({self.state})"
+
+    @property
+    def known(self) -> Known:
+        """What a process keeps of a pairing that waits."""
+        return Known(
+            self.pk, self.version, self.udid, self.client_id, self.user_code, self.expires_at
+        )
 
     def standing(self, now: datetime) -> State:
         """The state as anybody outside sees it: the stored one, and what time has made of it."""

@@ -22,11 +22,12 @@ from accounts.api import ApiView
 from accounts.snapshot import ClientEntry
 from accounts.strict import BodyTooLarge, StrictFormParser
 from audit import clock
-from pairing import creation, delivery, device_code, polling, signing_out
+from pairing import creation, delivery, device_code, pending, polling, signing_out
 from pairing.answers import refused, told
 from pairing.delivery import Delivery
 from pairing.refusal import Refusal
 from pairing.serializers import APP_TYPE, UDID
+from ratelimit import flags
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 REFRESH_GRANT = "refresh_token"
@@ -173,7 +174,8 @@ class TokenView(OAuthView):
         grant = _required(request, "grant_type")
         client = _client(request)
         if grant == DEVICE_GRANT:
-            return _device_grant(client, _required(request, "device_code"))
+            copied = flags.asked(flags.POLLS_COPIED, request)
+            return _device_grant(client, _required(request, "device_code"), copied=copied)
         if grant == REFRESH_GRANT:
             return _refresh_grant(client, _required(request, "refresh_token"))
         raise OAuthError("unsupported_grant_type", "Use the device_code or refresh_token grant.")
@@ -218,13 +220,16 @@ class MetadataView(ApiView):
         )
 
 
-def _device_grant(client: ClientEntry, text: str) -> HttpResponseBase:
+def _device_grant(client: ClientEntry, text: str, *, copied: bool) -> HttpResponseBase:
+    """Tokens, or why not yet; `copied`: what this process knows to wait still is not looked up."""
     device = device_code.parse(text)
     if device is None or device.tenant_id != client.tenant_id:
         return _refused("invalid_grant", "The device_code is not one of this client's.")
     poll = polling.poll(device)
     if not poll.admitted:
         return _refused("slow_down", f"Wait {poll.interval_s} s between two polls.")
+    if copied and (known := pending.shared.find(device.digest)) and known.client_id == client.id:
+        return _refused("authorization_pending", "")
     outcome = delivery.collect(device, client_id=client.id, acknowledges_itself=True)
     if isinstance(outcome, Delivery):
         # A repeated collection, after a lost answer, is not a poll that came too early.

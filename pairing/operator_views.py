@@ -7,7 +7,9 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 
+from accounts import answers
 from accounts.api import ApiView
+from accounts.degraded import mark
 from accounts.models import Scope
 from accounts.permissions import needs
 from accounts.strict import StrictSerializer
@@ -16,6 +18,7 @@ from pairing.answers import problems, refused, told
 from pairing.models import Pairing, State
 from pairing.refusal import Refusal
 from pairing.views import BODY, CALLER, body, caller
+from ratelimit import flags
 
 
 class DevicesView(GenericAPIView[Pairing]):
@@ -26,15 +29,32 @@ class DevicesView(GenericAPIView[Pairing]):
     @extend_schema(
         operation_id="devices_list",
         parameters=[serializers.DeviceSearchSerializer],
-        responses={200: serializers.DeviceSerializer(many=True)} | problems("invalid", *CALLER),
+        responses={200: serializers.DeviceSerializer(many=True)}
+        | problems("invalid", *CALLER, "search_unavailable"),
         tags=["devices"],
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """The active devices, in the order of their UDIDs."""
+        """The active devices, in the order of their UDIDs.
+
+        Under load a page may be smaller than `limit`, and devices may come without
+        `subscriber_code` and `sn`; the header `Degraded` says so.
+        """
         asked = _query(request, serializers.DeviceSearchSerializer)
         prefix = asked.pop("search", "")
-        page = self.paginate_queryset(devices.search(caller(request), prefix=prefix, **asked))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        if prefix and flags.asked(flags.SEARCH_OFF, request):
+            return refused(_no_search())
+        bare = flags.asked(flags.FIELDS_TRIMMED, request)
+        kind = serializers.BareDeviceSerializer if bare else serializers.DeviceSerializer
+        found = devices.search(caller(request), prefix=prefix, bare=bare, **asked)
+        answer = self.get_paginated_response(kind(self.paginate_queryset(found), many=True).data)
+        if bare:
+            mark(answer, flags.FIELDS_TRIMMED)
+        return answer
+
+
+def _no_search() -> Refusal:
+    """Searching reads many rows to show few: under pressure it is the first to go."""
+    return Refusal("search_unavailable", retry_after_s=int(answers.retry_after()))
 
 
 PAGING: frozenset[str] = frozenset({"limit", "after"})
@@ -110,13 +130,19 @@ class SubscribersView(GenericAPIView[Any]):
     @extend_schema(
         operation_id="subscribers_list",
         parameters=[OpenApiParameter("search", str, description="the beginning of a code")],
-        responses={200: serializers.SubscriberSerializer(many=True)} | problems("invalid", *CALLER),
+        responses={200: serializers.SubscriberSerializer(many=True)}
+        | problems("invalid", *CALLER, "search_unavailable"),
         tags=["subscribers"],
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """The subscribers whose code begins with `search`, in the order of their codes."""
-        asked = _query(request, serializers.SearchSerializer)
-        page = self.paginate_queryset(subscribers.search(caller(request), asked.get("search", "")))
+        """The subscribers whose code begins with `search`, in the order of their codes.
+
+        Under load a page may be smaller than `limit`; the header `Degraded` says so.
+        """
+        prefix = _query(request, serializers.SearchSerializer).get("search", "")
+        if prefix and flags.asked(flags.SEARCH_OFF, request):
+            return refused(_no_search())
+        page = self.paginate_queryset(subscribers.search(caller(request), prefix))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 
@@ -128,11 +154,18 @@ class SubscriberView(ApiView):
         tags=["subscribers"],
     )
     def get(self, request: Request, code: str) -> HttpResponseBase:
-        """A subscriber with its smartcards; never its credentials."""
+        """A subscriber with its smartcards; never its credentials.
+
+        Under load it may come without `smartcards`; the header `Degraded` says so.
+        """
         subscriber = subscribers.visible_to(caller(request)).filter(code=code).first()
         if subscriber is None:
             return refused(Refusal("not_found"))
-        return told(serializers.WholeSubscriberSerializer(subscriber).data)
+        if not flags.asked(flags.FIELDS_TRIMMED, request):
+            return told(serializers.WholeSubscriberSerializer(subscriber).data)
+        answer = told(serializers.BareSubscriberSerializer(subscriber).data)
+        mark(answer, flags.FIELDS_TRIMMED)
+        return answer
 
     @extend_schema(
         request=serializers.PutSubscriberSerializer,

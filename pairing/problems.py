@@ -30,5 +30,6 @@ register(
     Problem(422, "idempotency_mismatch", "The Idempotency-Key was used with another body"),
     Problem(429, "slow_down", "Polled before the interval was over"),
     Problem(503, "contended", "Too many changed the same thing at once"),
+    Problem(503, "search_unavailable", "No search at the moment", REDUCED_CAPACITY),
     Problem(503, "credentials_sealed", "The credentials cannot be opened now", REDUCED_CAPACITY),
 )

@@ -13,6 +13,8 @@ UDID = r"\A[A-Za-z0-9._-]{16,64}\Z"
 APP_TYPE = r"\A[A-Za-z0-9._-]{1,32}\Z"
 #: Of subscribers and of smartcards: what stands in a path, and is read aloud on the telephone.
 CODE = r"\A[A-Za-z0-9._:@+-]{1,64}\Z"
+#: Of what may be missing in an answer that has the header `Degraded`.
+LEFT_OUT = "may be left out under load"
 
 
 class CreateSerializer(StrictSerializer):
@@ -113,10 +115,19 @@ class DeviceSerializer(serializers.Serializer[Any]):
     model = serializers.CharField(allow_blank=True)
     os = serializers.CharField(allow_blank=True)
     status = serializers.CharField(source="state")
-    subscriber_code = serializers.CharField(source="subscriber.code")
-    sn = serializers.CharField(source="smartcard.sn", default="")
+    subscriber_code = serializers.CharField(
+        source="subscriber.code", required=False, help_text=LEFT_OUT
+    )
+    sn = serializers.CharField(source="smartcard.sn", default="", help_text=LEFT_OUT)
     approved_at = serializers.DateTimeField()
     acknowledged_at = serializers.DateTimeField(allow_null=True)
+
+
+class BareDeviceSerializer(DeviceSerializer):
+    """A device without what is in other tables."""
+
+    subscriber_code = None  # type: ignore[assignment]
+    sn = None  # type: ignore[assignment]
 
 
 class DeviceSearchSerializer(StrictSerializer):
@@ -189,9 +200,14 @@ class SmartcardSerializer(serializers.Serializer[Any]):
         return holder.udid if holder else None
 
 
-class WholeSubscriberSerializer(SubscriberSerializer):
-    smartcards = serializers.SerializerMethodField()
+class BareSubscriberSerializer(SubscriberSerializer):
+    """A subscriber without its smartcards."""
+
     has_credentials = serializers.BooleanField(source="sealed_credentials")
+
+
+class WholeSubscriberSerializer(BareSubscriberSerializer):
+    smartcards = serializers.SerializerMethodField(required=False, help_text=LEFT_OUT)
 
     def get_smartcards(self, subscriber: Subscriber) -> list[dict[str, Any]]:
         cards = subscriber.smartcards.select_related("active_pairing").order_by("sn")

@@ -24,6 +24,7 @@ from pairing import (
     delivery,
     device_code,
     idempotency,
+    pending,
     polling,
     serializers,
     user_code,
@@ -31,7 +32,9 @@ from pairing import (
 from pairing.answers import problems, refused, told
 from pairing.device_code import DeviceCode
 from pairing.models import TIMED, Pairing, State
+from pairing.pending import Known
 from pairing.refusal import Refusal
+from ratelimit import flags
 from ratelimit.network import network
 
 BODY = ("malformed", "invalid", "unknown_field", "too_large", "unsupported_media_type")
@@ -147,7 +150,7 @@ UNIDENTIFIED = Refusal("invalid_device_code")
 
 
 class StatusView(DeviceView):
-    """One poll: no query when it is too early, else one."""
+    """One poll: no query when it is too early, else one, and under pressure often none."""
 
     @extend_schema(
         responses={200: serializers.StatusSerializer}
@@ -164,6 +167,8 @@ class StatusView(DeviceView):
             return refused(
                 Refusal("slow_down", retry_after_s=poll.wait_s), interval=poll.interval_s
             )
+        if known := _known(request, self.device, udid):
+            return _still_pending(known, poll.interval_s)
         pairing = _polled(self.device, udid)
         if pairing is None:
             return refused(Refusal("not_found"))
@@ -185,14 +190,38 @@ class StatusView(DeviceView):
 
 _POLLED = Prepared(
     lambda: Pairing.objects.only(
-        "udid", "user_code", "version", "state", "expires_at", "acknowledges_itself"
+        "udid", "user_code", "version", "state", "expires_at", "acknowledges_itself", "client_id"
     ).filter(device_code_digest=given(0, Pairing, "device_code_digest"))
 )
 
 
 def _polled(device: DeviceCode, udid: str) -> Pairing | None:
+    mark = pending.shared.mark()
     found = _POLLED.row(device.digest)
-    return found if found and found.udid == udid else None
+    if found is None or found.udid != udid:
+        return None
+    if found.state == State.PENDING:
+        pending.shared.remember(device.digest, found.known, mark)
+    return found
+
+
+def _known(request: Request, device: DeviceCode, udid: str) -> Known | None:
+    if not flags.asked(flags.POLLS_COPIED, request):
+        return None
+    known = pending.shared.find(device.digest)
+    return known if known and known.udid == udid else None
+
+
+def _still_pending(known: Known, interval_s: int) -> HttpResponse:
+    return told(
+        {
+            "status": State.PENDING.value,
+            "version": known.version,
+            "expires_in": int((known.expires_at - clock.now()).total_seconds()),
+            "interval": interval_s,
+            "user_code": user_code.display(known.user_code),
+        }
+    )
 
 
 class RenewView(DeviceView):

@@ -10,7 +10,8 @@ from django.http import HttpRequest
 
 import audit
 from ratelimit import revision
-from ratelimit.models import LimitRow, PolicyRow, SharedNetwork
+from ratelimit.forcing import ForcingForm
+from ratelimit.models import Flag, LimitRow, PolicyRow, SharedNetwork
 
 
 class LimitInline(admin.TabularInline):
@@ -89,6 +90,29 @@ class SharedNetworkAdmin(admin.ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for network in queryset:
             self.delete_model(request, network)
+
+
+@admin.register(Flag)
+class FlagAdmin(admin.ModelAdmin):
+    """The steps that pressure takes: who may change flags forces one for a time, or releases it."""
+
+    list_display = ("name", "level", "forced", "owner", "reason", "expires_at")
+    readonly_fields = ("name", "level", "forced", "owner", "reason", "expires_at")
+    fields = (*readonly_fields, "decision", "who", "why", "minutes")
+    form = ForcingForm
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="from pressure on")
+    def level(self, flag: Flag) -> int:
+        return flag.step.level
+
+    def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
+        form.decide(obj, actor=f"person:{request.user.pk}")
 
 
 def _changes(form: BaseModelForm) -> dict[str, list[Any]]:

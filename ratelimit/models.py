@@ -1,11 +1,16 @@
-"""The limits that admins edit, and the number that tells every process to read them again."""
+"""The limits and flags that admins edit, and the number by which every process reads them again."""
 
+from datetime import datetime
 from ipaddress import ip_network
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import models, transaction
+from django.db.models import Q
+
+import audit
+from ratelimit import flags, revision
 
 
 class Revision(models.Model):
@@ -98,3 +103,85 @@ class SharedNetwork(models.Model):
             self.network = str(ip_network(self.network.strip()))
         except ValueError as error:
             raise ValidationError({"network": str(error)}) from error
+
+
+class FlagQuerySet(models.QuerySet["Flag"]):
+    def forced(self) -> "FlagQuerySet":
+        """Those that somebody has forced, those included whose time has just passed."""
+        return self.filter(forced__isnull=False)
+
+    def expire(self, now: datetime) -> int:
+        """Release those whose time has passed, each with its record; returns how many."""
+        overdue = self.forced().filter(expires_at__lte=now)
+        return sum(flag._free("flag.expired", actor="time") for flag in overdue)
+
+
+class Flag(models.Model):
+    """A step that is taken under pressure (`ratelimit.flags`), and what somebody decided of it."""
+
+    name = models.CharField(max_length=40, unique=True, editable=False)
+    #: None: the pressure decides.
+    forced = models.BooleanField(null=True, blank=True, editable=False)
+    owner = models.CharField(max_length=100, blank=True, help_text="who answers for it")
+    reason = models.CharField(max_length=200, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = FlagQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(forced__isnull=True)
+                | Q(expires_at__isnull=False) & ~Q(owner="") & ~Q(reason=""),
+                name="forced_by_somebody_for_a_time",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def step(self) -> flags.Step:
+        return flags.BY_NAME[self.name]
+
+    @property
+    def state(self) -> flags.Forced:
+        """What is forced; only of a flag that is."""
+        assert self.forced is not None
+        assert self.expires_at is not None
+        return flags.Forced(self.forced, self.expires_at.timestamp(), self.owner, self.reason)
+
+    def force(self, on: bool, *, until: datetime, owner: str, reason: str, actor: str) -> None:
+        """Have the step be taken, or not, `until` then; in force everywhere within a second."""
+        self.forced, self.expires_at = on, until
+        self.owner, self.reason = owner, reason
+        with transaction.atomic():
+            self.save()
+            self._tell("flag.forced", actor, on=on, until=until.isoformat(), reason=reason)
+
+    def release(self, *, actor: str) -> bool:
+        """Let the pressure decide again; False where nothing was forced."""
+        return self._free("flag.released", actor=actor)
+
+    def _free(self, action: str, *, actor: str) -> bool:
+        """One conditional UPDATE: of all who try, one writes the record."""
+        as_read = Flag.objects.filter(pk=self.pk, forced=self.forced, expires_at=self.expires_at)
+        was = self.forced
+        if was is None:
+            return False
+        with transaction.atomic():
+            if not as_read.update(forced=None, owner="", reason="", expires_at=None):
+                return False
+            self._tell(action, actor, on=was)
+        self.forced, self.expires_at, self.owner, self.reason = None, None, "", ""
+        return True
+
+    def _tell(self, action: str, actor: str, **detail: Any) -> None:
+        audit.record_with_change(
+            action,
+            subject=f"flag:{self.name}",
+            actor=actor,
+            detail={"owner": self.owner, **detail},
+        )
+        revision.bump()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
@@ -15,8 +16,10 @@ from realtime.publisher import CHANNEL
 
 logger = logging.getLogger(__name__)
 
-#: Redis is asked so often whether it is still there, and given as long to answer.
+#: Redis is asked so often whether it is still there.
 PING_S = 1.0
+#: Without a word for so long after it was asked it is away.
+PATIENCE_S = 1.0
 AGAIN_S = (0.1, 0.5)
 
 
@@ -24,15 +27,25 @@ class Subscription:
     """Calls `on_change` with what is heard, and `on_gap` whenever something may not have been.
 
     That is after every subscription, the first one too: what was published before is unknown.
+    `on_alive` is called with a moment of the monotonic clock for each answer of Redis, asked every
+    `ping_s`: what was published before that moment has been heard.
     """
 
     def __init__(
-        self, url: str, on_change: Callable[[UUID, int], object], on_gap: Callable[[], object]
+        self,
+        url: str,
+        on_change: Callable[[UUID, int], object],
+        on_gap: Callable[[], object],
+        *,
+        on_alive: Callable[[float], object] = lambda at: None,
+        ping_s: float = PING_S,
     ) -> None:
         self.connected = False
         self._url = url
         self._on_change = on_change
         self._on_gap = on_gap
+        self._on_alive = on_alive
+        self._ping_s = ping_s
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -65,17 +78,22 @@ class Subscription:
         )
         async with client, client.pubsub() as subscription:
             await subscription.subscribe(CHANNEL)
-            asked = False
+            heard_at = due = time.monotonic()
+            asked_at: float | None = None
             while True:
-                message = await subscription.get_message(timeout=PING_S)
-                if message is None:
-                    if asked:
-                        raise TimeoutError("Redis does not answer")
-                    asked = True
+                message = await subscription.get_message(timeout=self._ping_s)
+                now = time.monotonic()
+                if message is not None:
+                    heard_at = now
+                    self._take(message)
+                    if message["type"] == "pong" and asked_at is not None:
+                        self._on_alive(asked_at)
+                        due, asked_at = asked_at + self._ping_s, None
+                elif asked_at is not None and now - max(heard_at, asked_at) >= PATIENCE_S:
+                    raise TimeoutError("Redis does not answer")
+                if asked_at is None and now >= due:
+                    asked_at = now
                     await subscription.ping()
-                    continue
-                asked = False
-                self._take(message)
 
     def _take(self, message: dict[str, object]) -> None:
         if message["type"] == "subscribe":

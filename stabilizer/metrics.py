@@ -5,20 +5,23 @@ counter is lost with a process. Names and units follow Prometheus' conventions.
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from django.conf import settings
 
-from ratelimit import connections
+from ratelimit import connections, flags, pressures
 from ratelimit import store as stores
+from ratelimit.breakers import Board, Record, Word
 from ratelimit.leases import Demand, fleet
 from ratelimit.store import Store, StoreAway
+from stabilizer.gate.breaker import READS, WRITES
 from stabilizer.health import Asgi, Readiness
 from stabilizer.ops import exposition, shelf, totals
 from stabilizer.serving import Receive, Scope, Send
 
 PATH = "/metrics"
+BREAKERS = (READS, WRITES)
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
@@ -72,9 +75,11 @@ class Metrics:
         try:
             store = self._store or stores.shared()
             demands, held = await fleet(store), await connections.fleet(store)
+            level = max((await pressures.levels(store)).values(), default=0)
+            records = await Board(store, BREAKERS).exchange([Word("look") for _ in BREAKERS])
         except StoreAway:
             return gauges
-        return gauges + slots(demands) + waiting(held)
+        return gauges + slots(demands) + waiting(held) + pressed(level) + opened(records)
 
 
 def slots(demands: dict[str, Demand]) -> list[Gauge]:
@@ -98,6 +103,25 @@ def waiting(held: dict[str, int]) -> list[Gauge]:
         Gauge("stabilizer_connections_limit", "Waiting connections, fleet-wide.", "", cap),
         Gauge("stabilizer_connections", "Waiting connections of a process.", "process", counts),
     ]
+
+
+def pressed(level: int) -> list[Gauge]:
+    """How hard pressed the fleet is, and which of its steps are taken, or forced by somebody."""
+    forced = flags.forced()
+    taken = {step.name: float(flags.taken(step, level)) for step in flags.STEPS}
+    decided = {step.name: float(step.name in forced) for step in flags.STEPS}
+    return [
+        Gauge("stabilizer_pressure_level", "Highest of any process.", "", {"": float(level)}),
+        Gauge("stabilizer_flag_taken", "1 while the step is taken.", "flag", taken),
+        Gauge("stabilizer_flag_forced", "1 while somebody has forced it.", "flag", decided),
+    ]
+
+
+def opened(records: Sequence[Record | None]) -> list[Gauge]:
+    """The breakers of the fleet, by what they guard."""
+    pairs = zip(BREAKERS, records, strict=True)
+    states = {name: float(record is not None) for name, record in pairs}
+    return [Gauge("stabilizer_breaker_open", "1 unless it is closed.", "breaker", states)]
 
 
 def render(gauges: Iterable[Gauge]) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from ratelimit.gcra import Charge
-from stabilizer.gate import answers, body, identity, waiting
+from stabilizer.gate import answers, body, copies, identity, waiting
 from stabilizer.gate.answers import Answer, Header, Message
 from stabilizer.gate.arrival import ADMISSION, BREAKER, RELEASE, Arrival
 from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
 from stabilizer.gate.control import Control
+from stabilizer.gate.copies import Copy, Keeping
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.ticket import Ticket
 from stabilizer.gate.waiting import Outcome
@@ -81,6 +82,14 @@ class Gate:
             await _refuse(arrival, send, repeat.answer)
             return
         breaker = control.breaker(arrival)
+        key = copies.key(arrival, caller, scope["query_string"])
+        copy, renews = control.copy(key, breaker)
+        if copy is not None:
+            await self._give_again(arrival, caller, ticket, charges, copy, send)
+            return
+        if control.refuses(arrival) and not renews:
+            await _refuse(arrival, send, control.pressed(arrival, caller, ticket))
+            return
         if breaker is not None and not breaker.admits():
             await _refuse(arrival, send, control.unavailable(arrival, caller, ticket, breaker))
             return
@@ -106,14 +115,33 @@ class Gate:
         scope[RELEASE] = answering.release
         scope[BREAKER] = breaker
         scope[ADMISSION] = control.admission(arrival, caller, verdict.quotas)
+        answer = Keeping(answering, control.copies, key) if key else answering
         try:
-            await self.app(scope, receive, answering)
+            await self.app(scope, receive, answer)
         finally:
             control.slots.leave(ticket)
             control.herd.served(ticket.kind)
             control.ended(arrival, ticket, answering.status, answering.began_at)
             if refunds := control.refundable(arrival, charges, answering.status):
                 await control.limiter.refund(refunds)
+
+    async def _give_again(
+        self,
+        arrival: Arrival,
+        caller: Caller,
+        ticket: Ticket,
+        charges: Sequence[Charge],
+        copy: Copy,
+        send: Send,
+    ) -> None:
+        """Answer with a copy: charged like any answer, and without slot, thread and query."""
+        control = self.control
+        verdict = await control.limiter.charge(charges)
+        if not verdict.allowed:
+            await _refuse(arrival, send, control.over_limits(arrival, caller, charges, verdict))
+            return
+        for message in control.given_again(arrival, caller, ticket, copy, verdict):
+            await send(message)
 
     def _arrive(self, scope: Scope) -> Arrival:
         peer, _port = scope.get("client") or ("", 0)

@@ -147,7 +147,7 @@ class Arrival:
     def _budget(self, caller: Caller) -> Budget:
         return "begun" if self.policy.continues and caller.is_proven else self.policy.budget
 
-    def admission(self, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
+    def admission(self, caller: Caller, quotas: tuple[Quota, ...], pressure: int = 0) -> Admission:
         return Admission(
             self.policy.name,
             self.policy.criticality,
@@ -157,6 +157,7 @@ class Arrival:
             quotas,
             self.decision_id,
             self.request_id,
+            pressure,
         )
 
     @property

@@ -122,6 +122,8 @@ class Breaker:
         self._chance = chance
         self._lock = threading.Lock()
         self._closed_at = -NEVER
+        #: When it came into its state.
+        self.since = clock()
         #: When the state changes by itself: `OPEN` half-opens, or the probe has failed.
         self._due = NEVER
         self._probing = False
@@ -247,6 +249,7 @@ class Breaker:
         if state is not self.state:
             level = logging.INFO if state is State.HALF_OPEN else logging.WARNING
             logger.log(level, "breaker %s: %s > %s", self.name, self.state, state)
+            self.since = self._clock()
         self.state, self._due, self._probing = state, due, False
         self.generation += 1
         self._running, self._canary_at, self._window = 0, NEVER, Window()

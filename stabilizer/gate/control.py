@@ -12,8 +12,8 @@ from django.db import DatabaseError, connections
 
 from audit import floods
 from audit.floods import Floods
+from ratelimit import flags, revision
 from ratelimit import limiter as limiters
-from ratelimit import revision
 from ratelimit.gcra import Charge, Quota, Verdict
 from ratelimit.herd import Herd
 from ratelimit.leases import SlotLease
@@ -22,12 +22,15 @@ from ratelimit.network import network
 from stabilizer.gate import answers
 from stabilizer.gate.adaptive import AdaptiveLimit, Limit
 from stabilizer.gate.address import Proxies
-from stabilizer.gate.answers import Answer
+from stabilizer.gate.answers import Answer, Message
 from stabilizer.gate.arrival import Admission, Arrival
 from stabilizer.gate.body import Body, Unread
-from stabilizer.gate.breaker import READS, WRITES, Breaker, Shared
+from stabilizer.gate.breaker import READS, WRITES, Breaker, Shared, State
+from stabilizer.gate.copies import Copies, Copy, Key
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.observer import Observer
+from stabilizer.gate.policy import ALL_BUT_CRITICAL
+from stabilizer.gate.pressure import Delays, Pressure, Signals
 from stabilizer.gate.repeats import Repeat, Repeats
 from stabilizer.gate.slots import Clock, Slots
 from stabilizer.gate.ticket import Ticket
@@ -95,7 +98,18 @@ class Control:
             waiting=lambda: self.slots.waiting,
             clock=clock,
         )
+        self.delays = Delays()
+        self.pressure = Pressure(
+            self.limiter.store,
+            self.lease.process,
+            self._signals,
+            settings.GATE_QUEUE_WAIT_MS / 1000,
+            clock,
+        )
         self._looking: asyncio.Task[None] | None = None
+        self._pressing: asyncio.Task[None] | None = None
+        self._watches = {"breakers": self.breakers.hold_now, "pressure": self.pressure.hold_now}
+        self._watching: list[threading.Thread] = []
         self.started = False
         #: Of `slots`, where several threads use them; the only thread of an event loop needs none.
         self.lock = threading.Lock()
@@ -106,6 +120,7 @@ class Control:
         self._starting: asyncio.Task[None] | None = None
         self._trail = trail or floods.shared()
         self.repeats = Repeats(self.limiter.refusals, clock)
+        self.copies = Copies(clock)
 
     async def start(self) -> None:
         """Read the configuration and lease slots. Twice is once."""
@@ -117,10 +132,11 @@ class Control:
         """Give the leased slots back."""
         self.started, self._starting = False, None
         self._trail.close()
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
-            self._looking = None
+        for task in (self._looking, self._pressing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        self._looking = self._pressing = None
         await self.lease.stop()
 
     def start_now(self) -> None:
@@ -134,9 +150,10 @@ class Control:
                 target=self.lease.hold_now, args=[self._stopped], name="slot-lease", daemon=True
             )
             self._holder.start()
-            threading.Thread(
-                target=self.breakers.hold_now, args=[self._stopped], name="breakers", daemon=True
-            ).start()
+            for name, hold in self._watches.items():
+                watch = threading.Thread(target=hold, args=[self._stopped], name=name, daemon=True)
+                watch.start()
+                self._watching.append(watch)
             self.started = True
 
     def stop_now(self) -> None:
@@ -145,6 +162,8 @@ class Control:
         self.lease.nudge()
         if self._holder is not None:
             self._holder.join()
+        for watch in self._watching:
+            watch.join()
         self._trail.close()
 
     async def _start(self) -> None:
@@ -152,6 +171,7 @@ class Control:
         await self.lease.refresh()
         self.lease.start()
         self._looking = asyncio.create_task(self.breakers.hold(), name="breakers")
+        self._pressing = asyncio.create_task(self.pressure.hold(), name="pressure")
         self.started = True
 
     def _read_configuration(self) -> None:
@@ -171,6 +191,15 @@ class Control:
         """Have the lease renewed soon if more slots could be used than this process has."""
         if self.lease.share < self.useful and self.lease.falls_short:
             self.lease.nudge()
+
+    def _signals(self) -> Signals:
+        slots = self.slots
+        could = min(self.lease.share, self.useful)
+        return Signals(
+            self.delays.take(slots.waiting),
+            shrunk=slots.waiting > 0 and slots.limit * 2 <= could,
+            open_breakers=sum(each.state is not State.CLOSED for each in (self.reads, self.writes)),
+        )
 
     def _demand(self) -> tuple[int, int, int]:
         slots = self.slots
@@ -239,7 +268,44 @@ class Control:
 
     def overloaded(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
         """The refusal of a request for which there was no slot in time."""
-        self._record(arrival, caller, ["slots"], [arrival.policy.name], ticket.waited_s)
+        if ticket.waited_s:
+            self.delays.count(ticket)
+        return self._sent_away(arrival, caller, ticket, "slots")
+
+    def refuses(self, arrival: Arrival) -> bool:
+        """Whether such a request is refused at the pressure of now."""
+        return arrival.policy.rank < self.pressure.refuses_below
+
+    def copy(self, key: Key | None, breaker: Breaker | None) -> tuple[Copy | None, bool]:
+        """The answer to give again instead of asking anew; and whether this request renews it.
+
+        That one is let in although it is sheddable: it asks for all who come in the next seconds.
+        """
+        pressure = self.pressure
+        if key is None or not flags.taken(flags.LISTS_STALE, pressure.level):
+            return None, False
+        copy = self.copies.find(key)
+        if copy is None:
+            return None, False
+        may_ask = pressure.refuses_below < ALL_BUT_CRITICAL and (not breaker or breaker.admits())
+        renews = may_ask and self.copies.claim(copy)
+        return (None if renews else copy), renews
+
+    def given_again(
+        self, arrival: Arrival, caller: Caller, ticket: Ticket, copy: Copy, verdict: Verdict
+    ) -> tuple[Message, Message]:
+        """`copy` as the answer to this request, which is counted like any other."""
+        now = self.clock()
+        self.count_use(arrival, caller)
+        self.observer.ended(arrival.policy, 200, now - ticket.asked_at, 0)
+        return copy.messages(now, answers.added(arrival.request_id, verdict))
+
+    def pressed(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
+        """The refusal of a request that others are more important than, under pressure."""
+        return self._sent_away(arrival, caller, ticket, "pressure")
+
+    def _sent_away(self, arrival: Arrival, caller: Caller, ticket: Ticket, why: str) -> Answer:
+        self._record(arrival, caller, [why], [arrival.policy.name], ticket.waited_s)
         wait_s = self.herd.retry_after(ticket.kind, self.slots.capacity, ticket.names)
         return answers.overloaded(arrival, wait_s)
 
@@ -269,6 +335,11 @@ class Control:
 
     def admission(self, arrival: Arrival, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
         """What is left for the application of a request it is given. A key's use is counted."""
+        self.count_use(arrival, caller)
+        return arrival.admission(caller, quotas, self.pressure.level)
+
+    def count_use(self, arrival: Arrival, caller: Caller) -> None:
+        """Record that a key was used."""
         if caller.principal is not None and caller.principal.kind == "key":
             self._trail.record(
                 ("key.used", caller.principal.id),
@@ -279,7 +350,6 @@ class Control:
                 detail={"policy": arrival.policy.name},
                 context=arrival.context,
             )
-        return arrival.admission(caller, quotas)
 
     def refundable(self, arrival: Arrival, charges: Sequence[Charge], status: int) -> list[Charge]:
         """What goes back to a caller whose attempt was answered with `status` (0: with nothing)."""
@@ -294,6 +364,7 @@ class Control:
 
     def ended(self, arrival: Arrival, ticket: Ticket, status: int, answered_at: float) -> None:
         """An admitted request is over. Its answer began at `answered_at`, with `status` 0 never."""
+        self.delays.count(ticket)
         duration_s = answered_at - ticket.asked_at
         self.observer.ended(arrival.policy, status, duration_s, ticket.waited_s)
         if ticket.level != "critical" and ticket.took_s:

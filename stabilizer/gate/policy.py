@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Criticality = Literal["critical", "normal", "sheddable"]
 StoreAway = Literal["local", "open", "closed"]
+#: Under pressure policies of a rank below one of these are refused.
+NOTHING, ONLY_SHEDDABLE, ALL_BUT_CRITICAL = range(3)
+RANKS: Mapping[Criticality, int] = {"sheddable": 0, "normal": 1, "critical": 2}
 #: What a limit may count by, as `identity.Caller` says it. Who lacks a part skips the limit.
 Part = Literal["device_code", "fingerprint", "network", "person", "proof", "udid", "username"]
 
@@ -77,6 +80,15 @@ class Policy:
     #: How long it takes says how the database does: its calls are counted by a breaker, and refused
     #: while that is open. Not those that need no database or compute for long, nor operators'.
     breaks: bool = True
+    #: No pressure refuses it: operators come this way, and are needed exactly then.
+    stays: bool = False
+    #: Its answers are kept for a moment, and given again under pressure.
+    copied: bool = False
+    rank: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rank = ALL_BUT_CRITICAL if self.stays else RANKS[self.criticality]
+        object.__setattr__(self, "rank", rank)
 
     @property
     def level(self) -> Level:
@@ -150,10 +162,10 @@ _POLICIES = (
         budget="pairing",
     ),
     Policy("activate", rules=APPROVAL, page=True, budget="pairing"),
-    Policy("devices.list", "sheddable", budget="devices"),
+    Policy("devices.list", "sheddable", budget="devices", copied=True),
     Policy("devices.write", budget="devices"),
     Policy("devices.revoke", budget="devices"),
-    Policy("subscribers.list", "sheddable", budget="subscribers"),
+    Policy("subscribers.list", "sheddable", budget="subscribers", copied=True),
     Policy("subscribers.read", budget="subscribers"),
     Policy("subscribers.write", budget="subscribers"),
     Policy("me", budget="accounts"),
@@ -191,7 +203,10 @@ _POLICIES = (
         page=True,
         breaks=False,
         budget="accounts",
+        stays=True,
     ),
+    # The form itself: it asks the database nothing.
+    Policy("login.page", page=True, breaks=False, stays=True),
     # Django's admin shows its form again, with 200, to whoever failed.
     Policy(
         "login.admin",
@@ -201,9 +216,10 @@ _POLICIES = (
         budget="admin",
         page=True,
         breaks=False,
+        stays=True,
     ),
-    Policy("admin", budget="admin", page=True, breaks=False),
-    Policy("static", breaks=False),
+    Policy("admin", budget="admin", page=True, breaks=False, stays=True),
+    Policy("static", breaks=False, stays=True),
     Policy("docs", "sheddable", breaks=False),
 )
 DEFAULTS: Mapping[str, Policy] = MappingProxyType({policy.name: policy for policy in _POLICIES})
@@ -230,6 +246,7 @@ ROUTES: Mapping[tuple[str, str], str] = MappingProxyType(
         ("POST", "/oauth/token"): "oauth.token",
         ("POST", "/oauth/revoke"): "oauth.revoke",
         ("GET", "/.well-known/oauth-authorization-server"): "oauth.metadata",
+        ("GET", "/accounts/login/"): "login.page",
         ("POST", "/accounts/login/"): "login",
         ("POST", "/activate/"): "activate",
         ("POST", "/activate/*/"): "activate",

@@ -46,8 +46,10 @@ class GateMiddleware:
         caller = self.control.identify(arrival, content)
         if isinstance(caller, Answer):
             return _response(arrival, caller)
-        breaker = self.control.breaker(arrival)
         ticket = self.control.ticket(arrival, caller)
+        if self.control.refuses(arrival):
+            return _response(arrival, self.control.pressed(arrival, caller, ticket))
+        breaker = self.control.breaker(arrival)
         if breaker is not None and not breaker.admits():
             refusal = self.control.unavailable(arrival, caller, ticket, breaker)
             return _response(arrival, refusal)
@@ -60,7 +62,9 @@ class GateMiddleware:
         if not self._wait(ticket):
             limiter.refund_now(charges)
             return _response(arrival, self.control.overloaded(arrival, caller, ticket))
-        request.META[ADMISSION] = self.control.admission(arrival, caller, verdict.quotas)
+        admission = self.control.admission(arrival, caller, verdict.quotas)
+        request.META[ADMISSION] = admission
+        request.pressure = admission.pressure  # type: ignore[attr-defined]
         response = watched(breaker, lambda: self._served(request, ticket), is_well)
         if response is None:
             # It has opened while this one waited for its slot.

@@ -19,7 +19,7 @@ from ratelimit.store import Store, StoreAway
 from stabilizer.gate.control import Control
 from stabilizer.gate.observer import Counts
 from stabilizer.health import Readiness
-from stabilizer.ops import history, shelf, totals
+from stabilizer.ops import history, shelf, standing, totals
 from stabilizer.ops.depths import Depths
 from stabilizer.ops.row import COLUMNS, Value, refusals, row
 from stabilizer.ops.totals import Receipt, Word
@@ -131,6 +131,7 @@ class Collector:
             "most": control.useful,
             "in_use": control.slots.in_use,
             "waiting": control.slots.waiting,
+            "pressure": control.pressure.level,
         }
 
     async def _collect(self, now_ms: int) -> None:
@@ -148,7 +149,8 @@ class Collector:
         values = row(now_ms / 1000, second, seconds, gauges)
         self._ten.append((second, seconds))
         ten = self._finish_ten(now_ms, gauges) if len(self._ten) >= TEN else None
-        document = self._document("fleet", values, _processes(demands, alive, now_ms), second)
+        processes = _processes(demands, alive, now_ms)
+        document = self._document("fleet", values, processes, second, gauges["pressure"])
         await history.keep(self.store, document, json.dumps(values), ten)
 
     def _finish_ten(self, now_ms: int, gauges: Mapping[str, Value]) -> str:
@@ -165,10 +167,16 @@ class Collector:
         gauges = _gauges({self.process: demand}, said, {}) | await self._depths.gauges()
         gauges |= {"redis": 0.0, "sockets": None}
         values = row(now_ms / 1000, counts, seconds, gauges)
-        return self._document("process", values, _processes({}, said, now_ms), counts)
+        processes = _processes({}, said, now_ms)
+        return self._document("process", values, processes, counts, gauges["pressure"])
 
     def _document(
-        self, scope: str, values: list[Value], processes: list[dict[str, Any]], counts: Counts
+        self,
+        scope: str,
+        values: list[Value],
+        processes: list[dict[str, Any]],
+        counts: Counts,
+        pressure: Value,
     ) -> str:
         self._look_around()
         top = sorted(refusals(counts).items(), key=lambda item: -item[1])[:TOP]
@@ -179,6 +187,9 @@ class Collector:
                 "processes": processes,
                 "refusals": [[policy, reason, number] for (policy, reason), number in top],
                 "checks": self._checks,
+                "pressure": pressure,
+                "flags": standing.flags_at(int(pressure or 0)),
+                "breakers": standing.breakers(self._control),
                 "limits": {"slots": settings.GATE_SLOTS, "sockets": settings.CONNECTIONS},
             }
         )
@@ -202,6 +213,7 @@ def _gauges(
         "waiting": sum(word.said["waiting"] for word in words.values()),
         "sockets": sum(sockets.values()),
         "redis": 1.0,
+        "pressure": max((word.said.get("pressure", 0) for word in words.values()), default=0),
     }
 
 

@@ -16,8 +16,9 @@ FAMILIES = {
     "too_slow": "body",
     "callers": "unavailable",
     "breaker": "unavailable",
+    "pressure": "pressure",
 }
-SHOWN_FAMILIES = ("limits", "slots", "forged", "body", "unavailable")
+SHOWN_FAMILIES = ("limits", "slots", "forged", "body", "unavailable", "pressure")
 #: What is not counted but measured: the last value of the second, or None where it is not known.
 GAUGES = (
     "slots_held",
@@ -35,6 +36,7 @@ GAUGES = (
     "lock_current",
     "database",
     "redis",
+    "pressure",
 )
 RATES = (
     *("offered", ANSWERED, FAILED, REFUSED, LEFT),

@@ -8,4 +8,5 @@ urlpatterns = [
     path("", views.page, name="ops"),
     path("stream/", views.stream, name="ops-stream"),
     path("day/", views.day, name="ops-day"),
+    path("flags/<str:name>/", views.flag, name="ops-flag"),
 ]

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from playwright.sync_api import Browser, Page, Route, expect
 
 from accounts.models import User
 from dev import ports
+from ratelimit.flags import STEPS
+from ratelimit.models import Flag
 from stabilizer.ops.collector import columns
 from tests.browser import test_activate
 from tests.browser.test_activate import FAINT, WIDTHS, fits
@@ -21,7 +24,7 @@ chromium = test_activate.chromium
 site = test_activate.site
 
 ANSWERS = ("serving", "refused", "saturated", "lost")
-CHARTS = ("load", "latency", "slots", "refusals", "sockets", "trail", "locks")
+CHARTS = ("load", "latency", "slots", "refusals", "pressure", "sockets", "trail", "locks")
 
 
 class Web:
@@ -75,7 +78,9 @@ class Dashboard:
 @pytest.fixture
 def cookie(site: str) -> str:
     client = Client()
-    client.force_login(User.objects.create_user("olga", password="x", is_staff=True))
+    olga = User.objects.create_user("olga", password="x", is_staff=True)
+    olga.user_permissions.add(Permission.objects.get(codename="change_flag"))
+    client.force_login(olga)
     return client.cookies["sessionid"].value
 
 
@@ -115,6 +120,9 @@ def test_the_four_answers_and_the_charts_are_there_wide_and_narrow(
     assert page.locator(".plot canvas").count() == len(CHARTS)
     expect(page.locator("#processes tbody tr")).to_have_count(1)
     expect(page.locator("#banners p")).to_have_count(0)
+    expect(page.locator("#flags tbody tr")).to_have_count(len(STEPS))
+    expect(page.locator("#breakers tbody tr")).to_have_count(2)
+    expect(page.locator("#level")).to_have_text("level 0")
     assert fits(page)
     assert page.evaluate(FAINT) == []
     assert dashboard.complaints == []
@@ -131,7 +139,7 @@ def test_everything_can_be_reached_and_read_with_the_keyboard_alone(open_dashboa
     page = dashboard.open()
     dashboard.expect_live()
     reached: set[str] = set()
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         focus = "document.activeElement"
         reached.add(page.evaluate(f"{focus}.name || ({focus}.closest('[id]') || {{}}).id || ''"))
@@ -152,6 +160,56 @@ def test_everything_can_be_reached_and_read_with_the_keyboard_alone(open_dashboa
     page.keyboard.press("Home")
     expect(plot).not_to_have_attribute("aria-label", now or "")
     assert "Goodput" in (plot.get_attribute("aria-label") or "")
+
+
+def test_a_flag_is_forced_and_released_with_the_keyboard_alone(open_dashboard: Any):
+    dashboard = open_dashboard(viewport={"width": 360, "height": 800})
+    page = dashboard.open()
+    dashboard.expect_live()
+    row = page.locator('#flags tr[data-key="search_off"]')
+    row.locator('button[data-act="on"]').focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("#force")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_role("heading")).to_have_text("Force on: No search")
+    assert page.evaluate(FAINT) == []
+    # Nothing is sent without a reason.
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_visible()
+    page.keyboard.type("a concert tonight")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(row.locator(".forced")).to_contain_text("Forced on until", timeout=10_000)
+    expect(row.locator(".forced")).to_contain_text("olga: a concert tonight")
+    expect(row).to_contain_text("Taken")
+    flag = Flag.objects.get(name="search_off")
+    assert (flag.forced, flag.owner) == (True, "olga")
+    row.locator('button[data-act="auto"]').focus()
+    page.keyboard.press("Enter")
+    expect(dialog.locator(".ends")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert Flag.objects.get(name="search_off").forced is True
+    row.locator('button[data-act="auto"]').focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(row.locator(".forced")).to_have_text("the pressure", timeout=10_000)
+    assert Flag.objects.get(name="search_off").forced is None
+    assert fits(page)
+    assert dashboard.complaints == []
+
+
+def test_what_the_server_refuses_is_said_in_the_dialog(open_dashboard: Any):
+    dashboard = open_dashboard()
+    page = dashboard.open()
+    dashboard.expect_live()
+    User.objects.get(username="olga").user_permissions.clear()
+    page.locator('#flags tr[data-key="search_off"] button[data-act="on"]').click()
+    page.locator("#force-why").fill("a concert tonight")
+    page.get_by_role("button", name="Confirm").click()
+    expect(page.locator("#force .notice")).to_have_text("That was not done (status 403).")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#force")).to_be_hidden()
 
 
 def test_it_says_that_it_is_stale_when_the_stream_ends_and_lives_again(

@@ -1,11 +1,18 @@
 """What Prometheus scrapes: the fleet's slots and what answers, for this host alone."""
 
+import asyncio
+import subprocess
+
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
+from ratelimit import flags, pressures
+from ratelimit.breakers import Board, Word
 from ratelimit.connections import Caps, Connections
+from ratelimit.flags import Forced
 from ratelimit.leases import SlotLease
 from ratelimit.store import Store
+from stabilizer.gate.breaker import READS
 from stabilizer.health import Readiness
 from stabilizer.metrics import Gauge, Metrics, render
 from stabilizer.ops import totals
@@ -53,6 +60,29 @@ async def test_slots_are_told_by_process(store):
     for lease in leases:
         assert f'stabilizer_slots_held{{process="{lease.process}"}} 3\n' in text
         assert f'stabilizer_slots_wanted{{process="{lease.process}"}} 8\n' in text
+
+
+async def test_pressure_flags_and_breakers_are_told(store, monkeypatch):
+    monkeypatch.setattr(flags, "_forced", {"only_critical": Forced(True, float("inf"))})
+    await pressures.tell(store, "a", 1)
+    await Board(store, [READS]).exchange([Word("open", 0, 4)])
+    _, text = await scrape(store)
+    assert "stabilizer_pressure_level 1\n" in text
+    assert 'stabilizer_flag_taken{flag="lists_trimmed"} 1\n' in text
+    assert 'stabilizer_flag_taken{flag="lists_stale"} 0\n' in text
+    assert 'stabilizer_flag_taken{flag="only_critical"} 1\n' in text
+    assert 'stabilizer_flag_forced{flag="lists_trimmed"} 0\n' in text
+    assert 'stabilizer_flag_forced{flag="only_critical"} 1\n' in text
+    assert 'stabilizer_breaker_open{breaker="database:read"} 1\n' in text
+    assert 'stabilizer_breaker_open{breaker="database:write"} 0\n' in text
+    assert await asyncio.to_thread(complaints, text) == (0, "")
+
+
+def complaints(text: str) -> tuple[int, str]:
+    """What promtool says to it."""
+    command = ["promtool", "check", "metrics"]
+    found = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    return found.returncode, found.stdout + found.stderr
 
 
 async def test_waiting_connections_are_told_by_process(store):

@@ -47,7 +47,7 @@ function judgeSaturated(series, now) {
   return {
     state: full ? "bad" : busy ? "care" : "good", word: full ? "full" : busy ? "busy" : "room",
     number: `${say(held)} / ${say(most)}`,
-    facts: [["queue", say(series.last("waiting"))], ["delay", say(delay, " ms")], ["store", modes.join(", ")]],
+    facts: [["queue", say(series.last("waiting"))], ["delay", say(delay, " ms")], ["pressure", say(now.pressure)], ["store", modes.join(", ")]],
   };
 }
 

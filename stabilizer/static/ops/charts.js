@@ -4,7 +4,7 @@
 // Each line has a colour and a pattern of its own: nothing is told by colour alone.
 const PATTERNS = { solid: [], dashed: [7, 4], dotted: [2, 3], mixed: [9, 3, 2, 3] };
 const PARTS = ["critical", "normal", "sheddable", "admin"];
-const FAMILIES = ["limits", "slots", "forged", "body", "unavailable"];
+const FAMILIES = ["limits", "slots", "pressure", "forged", "body", "unavailable"];
 const LATENCY = {
   all: PARTS.map((part, i) => [`p95_${part}`, part, ["red", "blue", "amber", "violet"][i], ["solid", "dashed", "dotted", "mixed"][i]]),
 };
@@ -16,7 +16,8 @@ const CHARTS = {
   load: { lines: [["offered", "offered", "blue", "dashed"], ["answered", "answered", "green", "solid", { fill: true }], ["refused", "refused", "amber", "dotted"], ["failed", "failed", "red", "mixed"]] },
   latency: { unit: " ms", lines: LATENCY.all },
   slots: { lines: [["slots_held", "inUse", "blue", "solid", { fill: true }], ["slots_most", "most", "grey", "dashed"], ["waiting", "waiting", "amber", "dotted"], ["wait_p95", "delay", "red", "mixed", { right: true, unit: " ms" }]] },
-  refusals: { lines: FAMILIES.map((name, i) => [`refused_${name}`, `family${name[0].toUpperCase()}${name.slice(1)}`, ["amber", "red", "violet", "blue", "grey"][i], ["solid", "dashed", "dotted", "mixed", "dotted"][i], { fill: i < 2 }]) },
+  refusals: { lines: FAMILIES.map((name, i) => [`refused_${name}`, `family${name[0].toUpperCase()}${name.slice(1)}`, ["amber", "red", "green", "violet", "blue", "grey"][i], ["solid", "dashed", "mixed", "dotted", "mixed", "dotted"][i], { fill: i < 2 }]) },
+  pressure: { most: 3, lines: [["pressure", "pressure", "red", "solid", { fill: true, stepped: true }]] },
   sockets: { lines: [["sockets", "sockets", "blue", "solid", { fill: true }]] },
   trail: { lines: [["audit_waiting", "spool", "blue", "solid", { fill: true }], ["outbox", "outbox", "amber", "dashed"], ["queue_default", "queueDefault", "violet", "dotted"], ["queue_audit", "queueAudit", "green", "mixed"]] },
   locks: { lines: [["lock_waits", "lockWaits", "red", "solid", { fill: true }], ["lock_current", "lockCurrent", "amber", "dashed"]] },
@@ -57,10 +58,10 @@ class Chart {
       width: Math.max(200, this.plot.clientWidth), height: this.height(),
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false } },
-      scales: { x: { time: true }, y: { range: (plot, low, high) => [0, Math.max(high ?? 0, 1) * 1.08] }, right: { range: (plot, low, high) => [0, Math.max(high ?? 0, 10) * 1.08] } },
+      scales: { x: { time: true }, y: { range: (plot, low, high) => [0, (this.settings.most ?? Math.max(high ?? 0, 1)) * 1.08] }, right: { range: (plot, low, high) => [0, Math.max(high ?? 0, 10) * 1.08] } },
       axes: [
         { ...axis, space: (plot, i, first, last) => (last - first < 240 ? 70 : 48), size: 30, values: (plot, splits, i, space, step) => splits.map((at) => (step < 60 ? clock : clockShort).format(at * 1000)) },
-        { ...axis, size: 46, values: numbers },
+        { ...axis, size: 46, values: numbers, ...(this.settings.most ? { incrs: [1], space: 15 } : {}) },
         ...(this.settings.lines.some((line) => line[4]?.right) ? [{ ...axis, side: 1, scale: "right", size: 46, grid: { show: false }, values: numbers }] : []),
       ],
       series: [{}, ...this.settings.lines.map((line) => this.line(line))],
@@ -75,6 +76,7 @@ class Chart {
     return {
       label: words(word), stroke, width: 2, dash: PATTERNS[pattern],
       fill: more?.fill ? `${stroke}24` : undefined, scale: more?.right ? "right" : "y",
+      paths: more?.stepped ? uPlot.paths.stepped({ align: -1 }) : undefined,
       points: { show: (plot, i, first, last) => last - first < 3, size: 4 },
     };
   }
@@ -95,7 +97,10 @@ class Chart {
     return item;
   }
 
-  height() { return this.figure.classList.contains("wide") ? 230 : 180; }
+  height() {
+    const is = this.figure.classList;
+    return is.contains("flat") ? 130 : is.contains("wide") ? 230 : 180;
+  }
 
   data() {
     return [this.series.of("at"), ...this.settings.lines.map(([column]) => this.series.of(column))];

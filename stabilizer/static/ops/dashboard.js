@@ -1,7 +1,7 @@
 // The dashboard: hears the stream, keeps what it said, and says when it has fallen silent.
 "use strict";
 
-const MINUTES_S = 600, DAY_S = 86400;
+const MINUTES_S = 600, DAY_S = 86400, DAY_GAP_S = 60;
 const STALE_MS = 3500, AGAIN_MS = 3000, DAY_EVERY_MS = 60000;
 const ops = document.getElementById("ops");
 const minutes = new Series(MINUTES_S), day = new Series(DAY_S);
@@ -50,6 +50,7 @@ function topRefusals() {
 function show() {
   if (document.hidden) return;
   showAnswers(minutes, now);
+  showPressure(now);
   showProcesses(now.processes);
   showTable("reasons", topRefusals(), [2]);
   showChecks(now.checks);
@@ -82,7 +83,7 @@ async function readDay() {
     const answer = await fetch(ops.dataset.day);
     if (answer.ok) {
       const { columns, rows } = await answer.json();
-      day.replace(columns, rows);
+      day.replace(columns, rows, DAY_GAP_S);
       if (shown === day) draw();
     }
   } finally {

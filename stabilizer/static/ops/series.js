@@ -7,7 +7,10 @@ class Series {
     this.columns = { at: [] };
   }
 
-  replace(names, rows) {
+  // Where nobody has counted for longer than `gapSeconds` a line ends and begins anew.
+  replace(names, rows, gapSeconds = Infinity) {
+    const gap = (row, i) => i && row[0] - rows[i - 1][0] > gapSeconds;
+    rows = rows.flatMap((row, i) => (gap(row, i) ? [[row[0] - 1, ...Array(names.length - 1).fill(null)], row] : [row]));
     this.columns = Object.fromEntries(names.map((name, i) => [name, rows.map((row) => row[i])]));
     this.columns.at ??= [];
     this.names = names;

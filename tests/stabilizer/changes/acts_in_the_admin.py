@@ -1,14 +1,16 @@
 """What staff do in the admin: each page that changes something, each action, each inline."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import Group
 
 from accounts import keys
 from accounts.models import Client, Plan, User
+from audit import clock
 from audit.models import Hold
 from pairing.models import Smartcard
-from ratelimit.models import LimitRow, PolicyRow, SharedNetwork
+from ratelimit.models import Flag, LimitRow, PolicyRow, SharedNetwork
 from tests.pairing.conftest import subscribe
 from tests.stabilizer.changes.acts import Change, act
 from tests.stabilizer.changes.acts_of_commands import letter
@@ -22,7 +24,8 @@ PLAN, TENANT, CLIENT = f"{ACCOUNTS}plan/", f"{ACCOUNTS}tenant/", f"{ACCOUNTS}cli
 USER, GROUP, KEY = f"{ACCOUNTS}user/", "/admin/auth/group/", f"{ACCOUNTS}apikey/"
 SUBSCRIBER, CARD, DEVICE = (f"{PAIRING}{name}/" for name in ("subscriber", "smartcard", "pairing"))
 EVENT, LETTER, HOLD = (f"/admin/audit/{name}/" for name in ("event", "deadletter", "hold"))
-POLICY, NETWORK = f"{LIMITS}policyrow/", f"{LIMITS}sharednetwork/"
+POLICY, NETWORK, FLAG = (f"{LIMITS}{name}/" for name in ("policyrow", "sharednetwork", "flag"))
+FORCED = {"decision": "on", "who": "olga", "why": "a test", "minutes": 5}
 NEW_PASSWORD = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
 
 
@@ -262,6 +265,25 @@ def networks_are_deleted(stage: Stage) -> Change:
     return select(stage, NETWORK, "delete_selected", network(), post="yes")
 
 
+@act(f"POST {FLAG}{ROW}change/", "flag.forced", by=PERSON)
+def a_flag_is_forced(stage: Stage) -> Change:
+    return change(stage, FLAG, flag(), **FORCED)
+
+
+@act(f"POST {FLAG}{ROW}change/", "flag.released", by=PERSON)
+def a_forced_flag_is_released(stage: Stage) -> Change:
+    forced = flag()
+    desk, until = stage.desk, clock.now() + timedelta(minutes=5)
+    forced.force(True, until=until, owner="olga", reason="a test", actor="person:1")
+    return lambda: desk.post(f"{FLAG}{forced.pk}/change/", {"decision": "auto"})
+
+
+@act("POST /ops/flags/<str:name>/", "flag.forced", by=PERSON)
+def a_flag_is_forced_on_the_dashboard(stage: Stage) -> Change:
+    desk = stage.desk
+    return lambda: desk.post("/ops/flags/search_off/", FORCED)
+
+
 @act(f"GET {EVENT}export/<str:form>/", "audit.exported", by=PERSON)
 def the_trail_is_taken_as_a_file(stage: Stage) -> Change:
     desk = stage.desk
@@ -306,6 +328,10 @@ def policy() -> PolicyRow:
 def policy_form(wait_ms: int = 1500, count: int = 0) -> dict[str, Any]:
     numbers = {"criticality": "normal", "weight": 1, "wait_ms": wait_ms, "store_away": "local"}
     return {**numbers, "limits-TOTAL_FORMS": count, "limits-INITIAL_FORMS": count}
+
+
+def flag() -> Flag:
+    return Flag.objects.get(name="search_off")
 
 
 def network() -> SharedNetwork:

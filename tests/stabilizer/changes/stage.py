@@ -107,6 +107,7 @@ class Stage:
             "content_type_id": "1",
             "object_id": _row_of(path),
             "id": self.anna.pk,
+            "name": "search_off",
             "key_id": ApiKey.objects.values_list("pk", flat=True)[0],
         }
         return re.sub(r"<(?:\w+:)?(\w+)>", lambda part: str(values[part[1]]), path)

@@ -35,6 +35,7 @@ UNRECORDED = (
     ),
     Unrecorded(r"POST /admin/pairing/pairing/.*(add|change|delete)/", "states decide", (403,)),
     Unrecorded(r"POST /admin/ratelimit/policyrow/(add/|.*delete/)", "policies are code", (403,)),
+    Unrecorded(r"POST /admin/ratelimit/flag/(add/|.*delete/)", "steps are code", (403,)),
     Unrecorded(
         r"POST /admin/audit/(event|deadletter|day)/.*(add|change|delete)/", "it stays", (403,)
     ),
@@ -66,6 +67,7 @@ ELSEWHERE = {
 }
 #: Actions that no door causes, and the tests that do.
 WITHOUT_A_DOOR = {
+    "flag.expired": "tests/ratelimit/test_flags.py",
     "key.used": "tests/stabilizer/gate/test_usage.py",
     "keyring.changed": "tests/accounts/test_keyring.py",
     "audit.suppressed": "tests/audit/test_spool.py",

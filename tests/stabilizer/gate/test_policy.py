@@ -39,7 +39,7 @@ from stabilizer.gate.policy import DEFAULTS, ensure_rows, route
         ("POST", "/oauth/revoke", "oauth.revoke"),
         ("GET", "/.well-known/oauth-authorization-server", "oauth.metadata"),
         ("POST", "/accounts/login/", "login"),
-        ("GET", "/accounts/login/", "default"),
+        ("GET", "/accounts/login/", "login.page"),
         ("POST", "/admin/login/", "login.admin"),
         ("GET", "/admin/pairing/pairing/", "admin"),
         ("GET", "/activate/", "default"),

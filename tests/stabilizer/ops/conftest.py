@@ -15,7 +15,7 @@ from stabilizer.ops.depths import Depths
 from tests.stabilizer.gate import conftest as gate
 
 policies_in_force, gates, limiter = gate.policies_in_force, gate.gates, gate.limiter
-app = gate.app
+app, hand = gate.app, gate.hand
 
 
 async def fine() -> None:

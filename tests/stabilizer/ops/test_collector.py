@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from ratelimit import flags
+from ratelimit.flags import Forced
 from ratelimit.store import Store
 from stabilizer.gate import policy
 from stabilizer.gate.control import Control
-from stabilizer.ops import history, totals
+from stabilizer.ops import history, standing, totals
 from stabilizer.ops.collector import Collector, columns
 from stabilizer.ops.row import row
 
@@ -61,7 +63,7 @@ async def test_each_second_is_kept_as_a_row_and_ten_as_one_of_the_day(store, col
 
 
 def test_a_refusal_that_is_no_limit_of_the_caller_is_shown_under_its_own_cause():
-    reasons = ("udid", "slots", "forged", "too_large", "callers", "breaker")
+    reasons = ("udid", "slots", "forged", "too_large", "callers", "breaker", "pressure")
     counts = {("refusals", "me", reason): 1 for reason in reasons}
     cells = dict(zip(columns(), row(1, counts, 1, {}), strict=True))
     shown = {name: cells[name] for name in columns() if name.startswith("refused_")}
@@ -71,7 +73,56 @@ def test_a_refusal_that_is_no_limit_of_the_caller_is_shown_under_its_own_cause()
         "refused_forged": 1,
         "refused_body": 1,
         "refused_unavailable": 2,
+        "refused_pressure": 1,
     }
+
+
+async def test_pressure_is_the_highest_of_any_process_and_flags_and_breakers_stand_beside_it(
+    store, collectors, monkeypatch
+):
+    first, second = collectors(store), collectors(store)
+    forced = Forced(False, 4_000_000_000.4, "olga", "a test")
+    monkeypatch.setattr(flags, "_forced", {"search_off": forced})
+    second._control.pressure.level = 2
+    first._control.reads.opened_elsewhere(0, 60)
+    for _ in range(2):
+        await second.tick()
+        await first.tick()
+    await second.tick()
+    document = json.loads(await history.now(store))
+    assert document["pressure"] == cells(json.dumps(document))["pressure"] == 2
+    stand = {flag["name"]: (flag["taken"], flag["forced"]) for flag in document["flags"]}
+    assert stand == {
+        "lists_trimmed": (True, None),
+        "fields_trimmed": (True, None),
+        "search_off": (False, False),
+        "polls_copied": (True, None),
+        "lists_stale": (True, None),
+        "sheddable_refused": (True, None),
+        "only_critical": (False, None),
+    }
+    assert document["flags"][2] == {
+        "name": "search_off",
+        "level": 1,
+        "taken": False,
+        "forced": False,
+        "until": 4_000_000_000,
+        "owner": "olga",
+        "reason": "a test",
+    }
+    reads, writes = document["breakers"]
+    assert (writes["state"], writes["retry_s"]) == ("closed", None)
+    assert reads["name"] == "database:read"
+
+
+def test_a_breaker_is_told_with_its_state_since_when_and_its_next_try(hand):
+    control = Control(configure=lambda: None, clock=hand)
+    control.reads.opened_elsewhere(0, 4)
+    hand.advance(3)
+    assert standing.breakers(control) == [
+        {"name": "database:read", "state": "open", "since_s": 3, "retry_s": 1},
+        {"name": "database:write", "state": "closed", "since_s": 3, "retry_s": None},
+    ]
 
 
 async def test_a_history_is_bounded(store, collectors, monkeypatch):

@@ -1,4 +1,4 @@
-"""The dashboard's paths: for staff, under a strict policy of contents, for two queries."""
+"""The dashboard's paths: for staff, under a strict policy of contents, for a few queries."""
 
 import pytest
 from django.test import Client
@@ -39,9 +39,9 @@ def test_nothing_is_changed_here(staff, path):
     assert staff.post(path).status_code == 405
 
 
-def test_the_page_costs_two_queries(staff, django_assert_num_queries):
-    # The session and its person.
-    with django_assert_num_queries(2):
+def test_the_page_costs_four_queries(staff, django_assert_num_queries):
+    # The session, its person, and whether that person may force flags: by itself, by its groups.
+    with django_assert_num_queries(4):
         page = staff.get("/ops/")
     assert page.status_code == 200
     assert page.headers["Cache-Control"].startswith("max-age=0, no-cache, no-store")
