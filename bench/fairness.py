@@ -18,8 +18,26 @@ OTHERS = 10
 #: Of the capacity, what each of them sends; and so many times as much comes from the one.
 SHARE = 0.04
 TIMES = 100
-#: One that says who it is in this header, given its number.
-Sign = Callable[[int], str]
+#: Devices that flood one endpoint together.
+CROWD = 50
+
+
+@dataclass(frozen=True)
+class Flood:
+    """A request of one of the others, by its number, and one of a flood."""
+
+    of_other: Callable[[int], str]
+    of_flood: Callable[[int], str]
+    #: The flood comes from so many.
+    crowd: int = 1
+
+    def others(self, per_s: float) -> list[Stream]:
+        rate = SHARE * per_s
+        return [Stream(f"other {n}", self.of_other(n), rate) for n in range(OTHERS)]
+
+    def flood(self, per_s: float) -> list[Stream]:
+        rate = TIMES * SHARE * per_s / self.crowd
+        return [Stream(f"flood {n}", self.of_flood(n), rate) for n in range(self.crowd)]
 
 
 @dataclass(frozen=True)
@@ -31,17 +49,33 @@ class Round:
     capacity: float
 
 
-def rows(place: Place) -> Iterator[Row]:
-    """Goodput of the others beside a tenant, and beside a device, to without it."""
-    keys: list[str] = place.told("bench.tenants", OTHERS + 1)
-    sorts: dict[str, Sign] = {
-        "tenant": lambda number: f"Authorization: Bearer {keys[number]}",
-        "device": lambda number: f"{FINGERPRINT}: bench-fingerprint-{number:08d}",
+def floods(keys: Sequence[str]) -> dict[str, Flood]:
+    """A tenant, a device, and an endpoint that is flooded. `keys` are those of eleven tenants."""
+
+    def of_tenant(number: int) -> str:
+        return request("/work", f"Authorization: Bearer {keys[number]}")
+
+    def of_device(number: int, path: str = "/work") -> str:
+        return request(path, f"{FINGERPRINT}: bench-fingerprint-{number:08d}")
+
+    return {
+        "a tenant": Flood(of_tenant, lambda _: of_tenant(OTHERS)),
+        "a device": Flood(of_device, lambda _: of_device(OTHERS)),
+        "an endpoint": Flood(
+            lambda number: of_device(number, "/api/v1/me/"),
+            lambda number: of_device(OTHERS + number),
+            CROWD,
+        ),
     }
-    for sort, sign in sorts.items():
-        rounds = [one_round(place, sign) for _ in range(1 if place.quick else 3)]
+
+
+def rows(place: Place) -> Iterator[Row]:
+    """Goodput of the others beside each flood, to without it."""
+    keys: list[str] = place.told("bench.tenants", OTHERS + 1)
+    for name, flood in floods(keys).items():
+        rounds = [one_round(place, flood) for _ in range(1 if place.quick else 3)]
         yield Row(
-            f"goodput of {OTHERS} others beside a {sort} of {TIMES} times its share, to without",
+            f"goodput of {OTHERS} others beside {name} of {TIMES} times their share, to without",
             "answers/s",
             tuple(each.beside for each in rounds),
             tuple(each.alone for each in rounds),
@@ -50,22 +84,21 @@ def rows(place: Place) -> Iterator[Row]:
         )
 
 
-def one_round(place: Place, sign: Sign) -> Round:
+def one_round(place: Place, flood: Flood) -> Round:
     per_s = mix.capacity(place)
-    others = [_stream(sign(number), SHARE * per_s) for number in range(OTHERS)]
-    flood = _stream(sign(OTHERS), TIMES * SHARE * per_s)
-    return Round(goodput(place, others), goodput(place, [*others, flood], but=flood), per_s)
+    others = flood.others(per_s)
+    alone = goodput(place, others, [])
+    return Round(alone, goodput(place, others, flood.flood(per_s)), per_s)
 
 
-def goodput(place: Place, streams: Sequence[Stream], but: Stream | None = None) -> float:
-    """Of all streams but one, in answers per second."""
+def goodput(place: Place, others: Sequence[Stream], flood: Sequence[Stream]) -> float:
+    """Of the others, in answers per second."""
     with contestants.ours(place) as door:
         offered = arrivals.offer(
-            place, door.port, streams, load_s=2 * place.load_s, deadline_s=DEADLINE_S
+            place, door.port, [*others, *flood], load_s=2 * place.load_s, deadline_s=DEADLINE_S
         )
-    counted = [stream.name for stream in streams if stream is not but]
-    return sum(offered.outcomes[name].goodput for name in counted)
+    return sum(offered.outcomes[stream.name].goodput for stream in others)
 
 
-def _stream(header: str, rate: float) -> Stream:
-    return Stream(header, f"GET /work HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n", rate)
+def request(path: str, header: str) -> str:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n"

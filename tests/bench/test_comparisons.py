@@ -119,11 +119,11 @@ def test_what_is_critical_is_served_before_the_rest(place: Place) -> None:
 
 
 def test_others_have_their_share_beside_one_that_floods(place: Place) -> None:
-    keys = place.told("bench.tenants", 3)
-    others = [fairness._stream(f"Authorization: Bearer {key}", 20) for key in keys[:2]]
-    flood = fairness._stream(f"Authorization: Bearer {keys[2]}", 600)
+    keys = place.told("bench.tenants", fairness.OTHERS + 1)
+    flood = fairness.floods(keys)["a tenant"]
 
-    assert fairness.goodput(place, [*others, flood], but=flood) >= 0.8 * 40
+    # As if it could serve so many: four of ten are the others'.
+    assert fairness.goodput(place, flood.others(100), flood.flood(100)) >= 0.8 * 40
 
 
 def test_a_crowd_returns_until_all_are_served(place: Place) -> None:
