@@ -7,7 +7,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +40,16 @@ async def fleet(store: Store) -> dict[str, Demand]:
 
     A process that ended without a word is in it until another refreshes after its lease.
     """
-    reports = await store.call_async(lambda client: client.hgetall(KEYS[1]))
+    return demands(await store.call_async(lambda client: client.hgetall(KEYS[1])))
+
+
+def fleet_now(store: Store) -> dict[str, Demand]:
+    """`fleet` for threads."""
+    return demands(store.call(lambda client: client.hgetall(KEYS[1])))
+
+
+def demands(reports: Mapping[bytes | str, bytes | str]) -> dict[str, Demand]:
+    """What is kept at `KEYS[1]`, as `fleet` gives it."""
     texts = {text(name): text(report) for name, report in reports.items()}
     return {
         name: Demand(*map(int, report.split())) for name, report in texts.items() if name != "#"
@@ -70,17 +79,19 @@ class SlotLease:
         cold_share: int = 0,
         on_share: Callable[[int], object] = lambda share: None,
         lease_s: float = LEASE_S,
+        process: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`idle` slots are wanted even without demand: the first request then needs no round trip,
         and an outage finds a share to go on with. `cold_share` is what a process uses that has
-        never reached Redis. `on_share` hears of every change.
+        never reached Redis. `on_share` hears of every change. `process` names the holder; without
+        it the lease makes a name.
         """
         self.share = cold_share
         self.processes = 1
         #: Redis had lost the leases: for this long nobody is granted more than it holds.
         self.recovering_s = 0.0
-        self.process = process_name()
+        self.process = process or process_name()
         self._store = store
         self._cap = cap
         self._demand = demand
@@ -147,10 +158,15 @@ class SlotLease:
         nudged = threading.Event()
         self._wake = nudged.set
         while not stopped.is_set():
-            nudged.clear()
             rest_s = self.refresh_now()
             stopped.wait(SOONEST_S)
             nudged.wait(max(0, rest_s - SOONEST_S))
+            # Before the look at `stopped`, or a nudge that follows it would be forgotten.
+            nudged.clear()
+        self.give_back_now()
+
+    def give_back_now(self) -> None:
+        """Gives the slots back, and takes what this process wanted off the record; for threads."""
         try:
             self._store.run(LEASE, KEYS, self._words(Demand(0, -1)))
         except StoreAway:

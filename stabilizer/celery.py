@@ -16,9 +16,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stabilizer.settings")
 DEFAULT_QUEUE = "default"
 #: Messages that may wait in one queue. Redis holds the limits too, and never evicts.
 MOST_WAITING = 1_000
-#: A task unacknowledged for this long is given to another worker: longer than any task may run.
-VISIBILITY_S = 120
+#: A task unacknowledged for this long is given to another worker: longer than any task may be put
+#: back for, and run.
+VISIBILITY_S = 240
 TIME_LIMIT_S = 90
+#: Tasks whose names begin so need no slot: what they carry must not wait for quieter hours.
+EXEMPT = ("audit.",)
+#: The header of a message that was put back: how often it was.
+YIELDS = "yields"
 #: What a worker leaves to others on its host, on the kernel's scale from 0 to 19.
 NICENESS = 10
 
@@ -32,18 +37,33 @@ class QueueFull(Exception):
         super().__init__(f"{waiting} messages wait in the queue {queue!r}: is a worker running?")
 
 
+def is_exempt(task: str) -> bool:
+    """Whether the task of that name runs and is published whatever is asked of the fleet."""
+    return task.startswith(EXEMPT)
+
+
 class Bounded(Celery):
-    """Celery that raises `QueueFull` instead of publishing where `MOST_WAITING` messages wait."""
+    """Celery that raises `QueueFull` instead of publishing where `MOST_WAITING` messages wait.
+
+    What workers hold waits as well: that is where messages are that were put back. They stand in no
+    exempt task's way, and are not refused when they are put back again.
+    """
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         queue = options.get("queue") or DEFAULT_QUEUE
-        acquire: Any = self.producer_or_acquire
-        with acquire(options.get("producer")) as producer:
-            waiting = producer.channel.queue_declare(queue=queue).message_count
-        if waiting >= MOST_WAITING:
-            raise QueueFull(queue, waiting)
+        if YIELDS not in (options.get("headers") or {}):
+            waiting = self._waiting(queue, options.get("producer"), held=not is_exempt(name))
+            if waiting >= MOST_WAITING:
+                raise QueueFull(queue, waiting)
         publish: Any = super().send_task
         return publish(name, *args, **options)
+
+    def _waiting(self, queue: str, producer: Any, *, held: bool) -> int:
+        acquire: Any = self.producer_or_acquire
+        with acquire(producer) as acquired:
+            channel = acquired.channel
+            waiting = int(channel.queue_declare(queue=queue).message_count)
+            return waiting + (int(channel.client.hlen(channel.unacked_key)) if held else 0)
 
 
 def every(seconds: float, task: str) -> dict[str, Any]:
@@ -51,11 +71,15 @@ def every(seconds: float, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
 
 
-app: Any = Bounded("stabilizer")  # type: ignore[no-untyped-call]
+app: Any = Bounded(  # type: ignore[no-untyped-call]
+    "stabilizer", task_cls="stabilizer.background.yielding:Yielding"
+)
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_transport_options={
         "visibility_timeout": VISIBILITY_S,
+        # Look for abandoned messages every ten seconds, and not every hundred.
+        "unacked_restore_throttle": 1,
         "socket_timeout": 5,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,

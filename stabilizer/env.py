@@ -195,6 +195,9 @@ class Env(BaseSettings):
     )
 
     slots: int = Field(500, ge=1, description="requests past the gate at once, in the whole fleet")
+    background_slots: int = Field(
+        10, ge=1, description="of these, what background work may hold at once while there is room"
+    )
     threads: int = Field(4, ge=1, le=64, description="threads per web process")
     queue_length: int = Field(1500, ge=0, description="waiters per web process")
     queue_wait_ms: int = Field(1500, ge=0, description="longest wait for a slot")

@@ -15,6 +15,7 @@ from ratelimit import store as stores
 from ratelimit.breakers import Board, Record, Word
 from ratelimit.leases import Demand, fleet
 from ratelimit.store import Store, StoreAway
+from stabilizer.background.fleet import background_slots
 from stabilizer.gate.breaker import READS, WRITES
 from stabilizer.health import Asgi, Readiness
 from stabilizer.ops import exposition, shelf, totals
@@ -87,11 +88,17 @@ def slots(demands: dict[str, Demand]) -> list[Gauge]:
     held = {process: float(demand.has) for process, demand in demands.items()}
     wanted = {process: float(demand.wants) for process, demand in demands.items()}
     cap, alive = {"": float(settings.GATE_SLOTS)}, {"": float(len(demands))}
+    most, background = (
+        {"": float(settings.BACKGROUND_SLOTS)},
+        {"": float(background_slots(demands))},
+    )
     return [
         Gauge("stabilizer_slots_limit", "Requests past the gate at once, fleet-wide.", "", cap),
         Gauge("stabilizer_slots_held", "Slots leased to a process.", "process", held),
         Gauge("stabilizer_slots_wanted", "Slots a process could use now.", "process", wanted),
         Gauge("stabilizer_processes", "Processes that hold a lease.", "", alive),
+        Gauge("stabilizer_background_slots_limit", "Slots for background work.", "", most),
+        Gauge("stabilizer_background_slots_held", "Slots it holds.", "", background),
     ]
 
 

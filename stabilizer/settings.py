@@ -126,6 +126,7 @@ X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 
 GATE_SLOTS = env.slots
+BACKGROUND_SLOTS = env.background_slots
 GATE_QUEUE_LENGTH = env.queue_length
 GATE_QUEUE_WAIT_MS = env.queue_wait_ms
 SERVING_THREADS = env.threads

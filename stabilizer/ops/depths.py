@@ -27,6 +27,8 @@ STALE_S = 5.0
 ASK_S = 0.5
 QUEUES = ("default", "audit")
 QUEUE_PREFIX = "celery:"
+#: What workers hold: it runs, or was put back and waits for its time.
+HELD = QUEUE_PREFIX + "unacked"
 LOCKS = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock%'"
 
 
@@ -110,12 +112,14 @@ class Depths:
         pipeline: Any = self._broker.pipeline(transaction=False)
         for queue in QUEUES:
             pipeline.llen(QUEUE_PREFIX + queue)
+        pipeline.hlen(HELD)
         try:
             async with asyncio.timeout(ASK_S):
-                lengths = await pipeline.execute()
+                *lengths, held = await pipeline.execute()
         except (redis.RedisError, OSError):
             return {}
-        return {f"queue_{name}": number for name, number in zip(QUEUES, lengths, strict=True)}
+        waiting = {f"queue_{name}": n for name, n in zip(QUEUES, lengths, strict=True)}
+        return {**waiting, "queue_held": held}
 
 
 def _client(url: str) -> redis.asyncio.Redis:

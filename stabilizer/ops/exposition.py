@@ -19,6 +19,8 @@ DURATION = (
     "stabilizer_request_duration_seconds",
     "From the arrival of an admitted request until its answer began.",
 )
+RUNS = "stabilizer_background_runs_total", "Background tasks that began under a slot."
+YIELDS = "stabilizer_background_yields_total", "Background tasks put back for want of a slot."
 WAIT = "stabilizer_slot_wait_seconds", "Waiting for a slot, of who was admitted or waited in vain."
 
 
@@ -32,6 +34,8 @@ def _lines(counts: Counts) -> Iterator[str]:
     yield f"{ARRIVED[0]} {counts.get(('arrived',), 0)}"
     yield from _counter(counts, "requests", *REQUESTS, labels=("policy", "outcome"))
     yield from _counter(counts, "refusals", *REFUSALS, labels=("policy", "reason"))
+    yield from _counter(counts, "background_runs", *RUNS, labels=("task",))
+    yield from _counter(counts, "background_yields", *YIELDS, labels=("task", "reason"))
     yield from _head(*DURATION, "histogram")
     for criticality in CRITICALITIES:
         yield from _histogram(DURATION[0], f'criticality="{criticality}"', counts, criticality)
@@ -45,7 +49,7 @@ def _head(name: str, help: str, kind: str) -> Iterator[str]:
 
 
 def _counter(
-    counts: Counts, key: str, name: str, help: str, *, labels: tuple[str, str]
+    counts: Counts, key: str, name: str, help: str, *, labels: tuple[str, ...]
 ) -> Iterator[str]:
     yield from _head(name, help, "counter")
     for (kind, *values), total in sorted(counts.items(), key=lambda item: str(item[0])):

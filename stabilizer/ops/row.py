@@ -42,6 +42,9 @@ RATES = (
     *("offered", ANSWERED, FAILED, REFUSED, LEFT),
     *(f"refused_{family}" for family in SHOWN_FAMILIES),
 )
+#: Rates that came later stand last, so that rows that were kept before keep their columns.
+LATER_RATES = ("background_runs", "background_yields")
+LATER_GAUGES = ("queue_held",)
 #: Rates are per second, times in ms; `at` is the time in seconds since the epoch.
 COLUMNS = (
     "at",
@@ -49,6 +52,8 @@ COLUMNS = (
     *(f"p{part}_{name}" for name in CRITICALITIES for part in QUANTILES),
     "wait_p95",
     *GAUGES,
+    *LATER_RATES,
+    *LATER_GAUGES,
 )
 Value = float | None
 
@@ -68,7 +73,7 @@ def row(at: float, counts: Counts, seconds: float, gauges: Mapping[str, Value]) 
 
 def _sorted(counts: Counts) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
     """The sums behind the rates, by column, and the histograms, in one look at each count."""
-    sums = dict.fromkeys(RATES, 0)
+    sums = dict.fromkeys((*RATES, *LATER_RATES), 0)
     histograms: dict[str, dict[int, int]] = {name: {} for name in (*CRITICALITIES, "wait")}
     for key, number in counts.items():
         match key:
@@ -80,6 +85,8 @@ def _sorted(counts: Counts) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
                 histograms[criticality][bucket] = number
             case ("wait", int(bucket)):
                 histograms["wait"][bucket] = number
+            case (("background_runs" | "background_yields") as rate, *_):
+                sums[rate] += number
             case ("arrived",):
                 sums["offered"] += number
     return sums, histograms

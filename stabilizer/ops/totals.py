@@ -16,6 +16,8 @@ TOTALS, WORDS, COLLECTOR = KEYS = ("ops:{-}:totals", "ops:{-}:words", "ops:{-}:c
 SEPARATOR = "|"
 #: A process that has said nothing for so long is forgotten.
 FORGET_MS = 600_000
+#: After the last report; `report.lua` has the same.
+LIVE_S = 604_800
 
 
 class Word(NamedTuple):
@@ -42,6 +44,22 @@ async def report(
     return Receipt(bool(collects), now_ms)
 
 
+def add_now(store: Store, counts: Counts) -> None:
+    """Add `counts` to the totals at once, for threads of a process that makes no reports.
+
+    Raises `StoreAway`; if it was asked, they may be in the totals.
+    """
+
+    def act(client: Any) -> None:
+        pipeline = client.pipeline(transaction=False)
+        for key, number in counts.items():
+            pipeline.hincrby(TOTALS, encode(key), number)
+        pipeline.expire(TOTALS, LIVE_S)
+        pipeline.execute()
+
+    store.call(act)
+
+
 async def read(store: Store) -> Counts:
     """The totals; raises `StoreAway`."""
     parts = text(await store.run_async(READ, KEYS[:1], ())).split("\n")
@@ -50,12 +68,16 @@ async def read(store: Store) -> Counts:
 
 async def words(store: Store, now_ms: int) -> dict[str, Word]:
     """What each process last said; the long silent are forgotten. Raises `StoreAway`."""
-    found = await store.call_async(lambda client: client.hgetall(WORDS))
-    said = {text(process): _word(text(word)) for process, word in found.items()}
+    said = parsed(await store.call_async(lambda client: client.hgetall(WORDS)))
     silent = [process for process, word in said.items() if now_ms - word.at_ms > FORGET_MS]
     if silent:
         await store.call_async(lambda client: client.hdel(WORDS, *silent))
     return {process: word for process, word in said.items() if process not in silent}
+
+
+def parsed(found: Mapping[bytes | str, bytes | str]) -> dict[str, Word]:
+    """What is kept at `WORDS`, by the process that said it."""
+    return {text(process): _word(text(word)) for process, word in found.items()}
 
 
 def _word(report: str) -> Word:

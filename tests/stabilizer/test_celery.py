@@ -34,6 +34,24 @@ def test_a_full_queue_takes_nothing_more_and_the_others_do(broker, monkeypatch):
     assert (broker.llen("celery:audit"), broker.llen("celery:default")) == (3, 1)
 
 
+def test_what_workers_hold_waits_as_well_but_stands_in_no_exempt_tasks_way(broker, monkeypatch):
+    monkeypatch.setattr(celery, "MOST_WAITING", 3)
+    app.send_task("anything")
+    broker.hset("celery:unacked", mapping={"put back": "1", "running": "2"})
+    with pytest.raises(QueueFull, match="3 messages wait in the queue 'default'"):
+        app.send_task("anything")
+    app.send_task("audit.tasks.move_outbox")
+    app.send_task("audit.tasks.store", queue="audit")
+    assert (broker.llen("celery:audit"), broker.llen("celery:default")) == (1, 2)
+
+
+def test_what_is_put_back_is_not_refused(broker, monkeypatch):
+    monkeypatch.setattr(celery, "MOST_WAITING", 1)
+    app.send_task("anything")
+    app.send_task("anything", headers={celery.YIELDS: 1})
+    assert broker.llen("celery:default") == 2
+
+
 def test_what_is_scheduled_exists_and_is_dropped_when_its_second_has_passed():
     app.loader.import_default_modules()
     for entry in app.conf.beat_schedule.values():

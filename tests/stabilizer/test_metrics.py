@@ -12,6 +12,7 @@ from ratelimit.connections import Caps, Connections
 from ratelimit.flags import Forced
 from ratelimit.leases import SlotLease
 from ratelimit.store import Store
+from stabilizer.background.fleet import BACKGROUND
 from stabilizer.gate.breaker import READS
 from stabilizer.health import Readiness
 from stabilizer.metrics import Gauge, Metrics, render
@@ -83,6 +84,16 @@ def complaints(text: str) -> tuple[int, str]:
     command = ["promtool", "check", "metrics"]
     found = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     return found.returncode, found.stdout + found.stderr
+
+
+async def test_the_slots_of_background_work_are_told_apart(store):
+    process = f"{BACKGROUND}host:1:a"
+    lease = SlotLease(store, 500, lambda: (1, 1, 0), idle=0, cold_share=1, process=process)
+    await lease.refresh()
+    _, text = await scrape(store)
+    assert "stabilizer_background_slots_limit 10\n" in text
+    assert "stabilizer_background_slots_held 1\n" in text
+    assert f'stabilizer_slots_held{{process="{process}"}} 1\n' in text
 
 
 async def test_waiting_connections_are_told_by_process(store):

@@ -28,7 +28,7 @@ async def no_gauges(self: Depths) -> dict[str, float | None]:
 
 @pytest.fixture
 def store(redis_client: redis.Redis) -> Iterator[Store]:
-    store = Store(settings.REDIS_URL)
+    store = Store(settings.REDIS_URL, timeout_s=2)
     yield store
     store.close()
 

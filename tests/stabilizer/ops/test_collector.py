@@ -1,5 +1,6 @@
 """Each process reports, one collects, and without Redis each knows of itself."""
 
+import asyncio
 import json
 
 import pytest
@@ -53,6 +54,8 @@ async def test_each_second_is_kept_as_a_row_and_ten_as_one_of_the_day(store, col
     await collector.tick()
     for _ in range(20):
         observer(collector).arrived()
+        # No two rows are of one millisecond.
+        await asyncio.sleep(0.002)
         await collector.tick()
     seconds = [json.loads(row) for row in history.rows(store, history.SECONDS)]
     tens = [json.loads(row) for row in history.rows(store, history.TENS)]
