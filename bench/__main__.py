@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench import (
     admission,
+    cache,
     fairness,
     gone,
     goodput,
@@ -47,6 +48,7 @@ COMPARISONS: Mapping[str, tuple[str, Callable[[Place], Iterator[Row]]]] = {
     "admission": ("Limits on a request that is admitted, without HTTP", admission.rows),
     "refusals": ("Refusals per second and core, over HTTP", refusals.rows),
     "store": ("What the gate asks of Redis", store.rows),
+    "cache": ("Rows that are read often, by level, MariaDB", cache.rows),
     "serving": ("One process, one query per request, MariaDB", serving.rows),
     "goodput": ("More arrivals than a process can serve", goodput.rows),
     "mix": ("Critical, normal and sheddable calls beyond capacity", mix.rows),

@@ -13,7 +13,7 @@ from accounts.models import Scope
 from accounts.principal import Principal
 from audit import clock
 from audit.prepared import Prepared, given
-from pairing import codes, polling
+from pairing import codes, polling, rows
 from pairing.attempts import Outrun, attempt
 from pairing.lifetimes import COLLECT_S
 from pairing.models import ACTIVE, MOVED, Pairing, Smartcard, State, Subscriber
@@ -217,6 +217,7 @@ class _Approval:
             )
             if not moved:
                 raise Outrun
+            rows.changed(pairing.tenant_id, [card.subscriber.code])
             transaction.on_commit(
                 partial(polling.forget, pairing.tenant_id, pairing.device_code_digest)
             )
@@ -244,6 +245,9 @@ def _conflict(card: Smartcard, rival: Pairing | None, now: datetime) -> Refusal 
 
 def _holder(card: Smartcard) -> Pairing | None:
     holder: Pairing | None = getattr(card, "active_pairing", None)
+    if holder and holder.subscriber_id == card.subscriber_id:
+        # Known already; otherwise ending it would ask for him.
+        holder.subscriber = card.subscriber
     return holder
 
 

@@ -10,11 +10,12 @@ class PairingConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.signals import token_used
-        from pairing import codes, first_use, limits, pending, problems, signals  # noqa: F401
+        from pairing import codes, first_use, limits, pending, problems, rows, signals  # noqa: F401
         from ratelimit import revision
 
         revision.on_change(limits.reload)
         revision.on_look(codes.close_gap)
         signals.changed.connect(pending.on_changed)
         token_used.connect(first_use.acknowledge)
+        rows.watch()
         post_migrate.connect(limits.ensure_rows, sender=self)

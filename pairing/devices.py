@@ -134,7 +134,8 @@ def _not_active(pairings: PairingQuerySet) -> Refusal:
 
 
 def _revoke_all_once(principal: Principal, subscriber: Subscriber, reason: str) -> int:
-    holding = Pairing.objects.active(clock.now()).filter(
+    pairings = Pairing.objects.select_related("subscriber")
+    holding = pairings.active(clock.now()).filter(
         tenant_id=principal.tenant_id, subscriber=subscriber
     )
     # In one order for everybody, or two callers would wait for each other.

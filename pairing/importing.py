@@ -16,7 +16,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 import audit
 from accounts import keyring
 from accounts.models import Tenant
-from pairing import attempts, credentials
+from pairing import attempts, credentials, rows
 from pairing.models import Smartcard, Subscriber
 from pairing.subscriber_file import BadRow, Row
 
@@ -167,6 +167,8 @@ class Import:
             )
             for row in batch.new_cards
         )
+        with_cards = [batch.stored[row.subscriber_code.casefold()] for row in batch.new_cards]
+        rows.changed(self.tenant.pk, (each.code for each in (*changed, *with_cards)))
         if created or changed or batch.new_cards:
             audit.record_with_change(
                 "subscribers.imported",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from django.db import transaction
 
 import audit
+from pairing import rows
 from pairing.models import Subscriber, tenant_slug
 
 
@@ -27,6 +28,7 @@ def _change_one(subscriber: Subscriber, state: Subscriber.State, actor: str) -> 
     """One conditional UPDATE: whoever comes second finds nothing to change and records nothing."""
     won = Subscriber.objects.filter(pk=subscriber.pk).exclude(state=state).update(state=state)
     if won:
+        rows.changed(subscriber.tenant_id, [subscriber.code])
         audit.record_with_change(
             "subscriber.changed",
             subject=f"subscriber:{subscriber.pk}",

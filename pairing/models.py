@@ -14,7 +14,7 @@ import audit
 from accounts import snapshot, tokens
 from accounts.models import Client, Tenant
 from audit import clock, statements
-from pairing import signals
+from pairing import rows, signals
 from pairing.pending import Known
 
 
@@ -267,6 +267,7 @@ class Pairing(models.Model):
 
 def end_all(pairings: Sequence[Pairing], to: State, *, actor: str, reason: str = "") -> bool:
     """`Pairing.end` for several; False as soon as one was changed by somebody else meanwhile."""
+    held = [pairing for pairing in pairings if pairing.state in ACTIVE]
     ended = all(
         pairing.move(
             to,
@@ -281,6 +282,9 @@ def end_all(pairings: Sequence[Pairing], to: State, *, actor: str, reason: str =
         for pairing in pairings
     )
     if ended:
+        for pairing in held:
+            if pairing.subscriber is not None:
+                rows.changed(pairing.tenant_id, [pairing.subscriber.code])
         for pairing in pairings:
             if pairing.token_family is not None:
                 tenant = tenant_slug(pairing.tenant_id)

@@ -18,7 +18,7 @@ def revoke_each(pairings: Iterable[Pairing], *, actor: str, reason: str = "") ->
 
 
 def _revoke_once(pk: UUID, actor: str, reason: str) -> bool:
-    pairing = Pairing.objects.get(pk=pk)
+    pairing = Pairing.objects.select_related("subscriber").get(pk=pk)
     if pairing.standing(clock.now()) not in ACTIVE:
         return False
     with transaction.atomic():

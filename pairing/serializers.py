@@ -200,14 +200,9 @@ class SmartcardSerializer(serializers.Serializer[Any]):
         return holder.udid if holder else None
 
 
-class BareSubscriberSerializer(SubscriberSerializer):
-    """A subscriber without its smartcards."""
-
+class WholeSubscriberSerializer(SubscriberSerializer):
     has_credentials = serializers.BooleanField(source="sealed_credentials")
-
-
-class WholeSubscriberSerializer(BareSubscriberSerializer):
-    smartcards = serializers.SerializerMethodField(required=False, help_text=LEFT_OUT)
+    smartcards = serializers.SerializerMethodField()
 
     def get_smartcards(self, subscriber: Subscriber) -> list[dict[str, Any]]:
         cards = subscriber.smartcards.select_related("active_pairing").order_by("sn")

@@ -34,7 +34,8 @@ def _family(token: str, client: ClientEntry) -> TokenFamily | None:
 
 
 def _revoke_once(family: TokenFamily) -> None:
-    pairing = Pairing.objects.filter(token_family=family.pk, state__in=ACTIVE).first()
+    active = Pairing.objects.select_related("subscriber").filter(state__in=ACTIVE)
+    pairing = active.filter(token_family=family.pk).first()
     actor = f"device:{family.device}"
     with transaction.atomic():
         if pairing is None:

@@ -10,10 +10,13 @@ from django.db.models import QuerySet
 
 import audit
 from accounts.principal import Principal
-from pairing import credentials
+from pairing import credentials, rows
 from pairing.attempts import attempt
 from pairing.models import Smartcard, Subscriber
 from pairing.refusal import Refusal
+
+#: What is told of a subscriber, never his credentials.
+TOLD = ("code", "name", "state", "smartcards", "has_credentials")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,17 @@ def visible_to(principal: Principal) -> QuerySet[Subscriber]:
     if principal.subscriber_code is None:
         return subscribers
     return subscribers.filter(code=principal.subscriber_code)
+
+
+def read(principal: Principal, code: str) -> dict[str, Any] | None:
+    """One of `visible_to` with its smartcards, as GET tells it; at most a second late.
+
+    Found in any capitals, as MariaDB compares them.
+    """
+    found = rows.subscriber(principal.tenant_id, code)
+    if found is None or principal.subscriber_code not in (None, found["code"]):
+        return None
+    return {name: found[name] for name in TOLD}
 
 
 def search(principal: Principal, prefix: str) -> QuerySet[Subscriber]:
@@ -80,6 +94,7 @@ def _put_once(
         if refusal:
             transaction.set_rollback(True)
             return refusal
+        rows.changed(subscriber.tenant_id, [subscriber.code])
         audit.record_with_change(
             "subscriber.changed",
             subject=f"subscriber:{subscriber.pk}",

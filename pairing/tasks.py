@@ -29,7 +29,8 @@ def sweep() -> int:
 
 def _end_overdue() -> int:
     ended = 0
-    while overdue := list(Pairing.objects.overdue(clock.now()).order_by("expires_at")[:BATCH]):
+    pairings = Pairing.objects.select_related("subscriber")
+    while overdue := list(pairings.overdue(clock.now()).order_by("expires_at")[:BATCH]):
         moved = sum(_lapsed(pairing) for pairing in overdue)
         ended += moved
         if not moved:

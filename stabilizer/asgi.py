@@ -21,6 +21,7 @@ from stabilizer.ops import feed  # noqa: E402
 from stabilizer.ops.collector import Collector  # noqa: E402
 from stabilizer.ops.feed import Feed  # noqa: E402
 from stabilizer.serving import Serving  # noqa: E402
+from stabilizer.warming import warm  # noqa: E402
 
 limit_waits()
 serving = Serving()
@@ -39,7 +40,7 @@ dashboards = Feed(collector)
 feed.install(dashboards)
 application = Lifespan(
     Health(Metrics(gate, readiness), readiness),
-    start=[revision.start, gate.start, hearing.start, collector.start],
+    start=[revision.start, gate.start, hearing.start, warm, collector.start],
     stop=[collector.stop, hearing.stop, gate.stop, revision.stop, serving.close],
 )
 #: What the server calls before it ends: dashboards would look on for ever.

@@ -12,6 +12,7 @@ import redis
 from django.conf import settings
 
 from audit import clock as steady_clock
+from ratelimit import cache
 from stabilizer import celery
 
 TESTS = Path(__file__).parent
@@ -76,8 +77,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> MovableClock:
 
 @pytest.fixture
 def redis_client() -> Iterator[redis.Redis]:
-    """The tests' Redis, emptied before use. It must be there: an absent server fails the test."""
+    """The tests' Redis, emptied before use. It must be there: an absent server fails the test.
+
+    What this process keeps of it, and of rows that are gone, is forgotten too.
+    """
     client = redis.Redis.from_url(settings.REDIS_URL)
     client.flushdb()
+    cache.reset()
     yield client
     client.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
-from ratelimit import connections, leases
+from ratelimit import cache, connections, leases
 from ratelimit.leases import Demand
 from ratelimit.store import Store, StoreAway
 from stabilizer.gate.control import Control
@@ -76,7 +76,7 @@ class Collector:
         self._task = None
         try:
             # The batch under way first, then what was counted since.
-            await self._report(self._control.observer.take())
+            await self._report(self._take())
             await self._report({})
         except StoreAway:
             logger.info("the last counts could not be reported")
@@ -94,7 +94,7 @@ class Collector:
 
     async def tick(self) -> None:
         """What is done each second."""
-        counts = self._control.observer.take()
+        counts = self._take()
         now = time.monotonic()
         seconds, self._reported_at = max(0.1, now - self._reported_at), now
         try:
@@ -121,6 +121,10 @@ class Collector:
         receipt = await totals.report(self.store, self.process, self._number, word, self._batch)
         self._batch = None
         return receipt
+
+    def _take(self) -> Counts:
+        """What this process has counted since the last call: at its gate, and of its caches."""
+        return self._control.observer.take() | cache.take()
 
     def _word(self) -> dict[str, Any]:
         control = self._control

@@ -15,6 +15,10 @@ TOLD_BOUNDS = tuple(round(step * 10.0**power, 8) for power in range(-3, 2) for s
 ARRIVED = "stabilizer_requests_offered_total", "Requests that came to the gate."
 REQUESTS = "stabilizer_requests_total", "Requests that are over, by what became of them."
 REFUSALS = "stabilizer_refusals_total", "Refusals of the gate; one request may have several."
+LOOKUPS = (
+    "stabilizer_cache_lookups_total",
+    "Rows looked up, by kind, level and whether it had them; a miss goes on to the next level.",
+)
 DURATION = (
     "stabilizer_request_duration_seconds",
     "From the arrival of an admitted request until its answer began.",
@@ -36,6 +40,7 @@ def _lines(counts: Counts) -> Iterator[str]:
     yield from _counter(counts, "refusals", *REFUSALS, labels=("policy", "reason"))
     yield from _counter(counts, "background_runs", *RUNS, labels=("task",))
     yield from _counter(counts, "background_yields", *YIELDS, labels=("task", "reason"))
+    yield from _counter(counts, "cache", *LOOKUPS, labels=("kind", "level", "outcome"))
     yield from _head(*DURATION, "histogram")
     for criticality in CRITICALITIES:
         yield from _histogram(DURATION[0], f'criticality="{criticality}"', counts, criticality)

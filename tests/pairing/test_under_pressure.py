@@ -139,19 +139,6 @@ def test_a_subscriber_sees_his_own_devices_alone_however_little_is_told(
     assert answer.json()["results"] == []
 
 
-def test_a_subscriber_without_its_cards_is_one_query_and_not_two(
-    operator: Operator, take: Callable[..., None]
-):
-    full, two = read(lambda: operator.get(f"{SUBSCRIBERS}S-1/"))
-    take(flags.FIELDS_TRIMMED)
-    bare, one = read(lambda: operator.get(f"{SUBSCRIBERS}S-1/"))
-    assert (len(two), len(one)) == (2, 1)
-    whole = full.json()
-    assert len(whole.pop("smartcards")) == 2
-    assert bare.json() == whole
-    assert bare["Degraded"] == "fields_trimmed"
-
-
 @pytest.mark.parametrize("path", [DEVICES, SUBSCRIBERS])
 def test_a_search_is_refused_without_a_query_and_the_list_itself_is_not(
     devices: Operator, take: Callable[..., None], path: str

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pairing import rows
 from ratelimit import flags
 from ratelimit.flags import Forced
 from ratelimit.store import Store
@@ -164,6 +165,14 @@ async def test_what_was_counted_while_redis_was_away_reaches_the_totals(store, c
     assert await totals.read(store) == {("arrived",): 3}
     assert collector.alone is None
     away.close()
+
+
+async def test_lookups_of_rows_are_added_up_with_the_rest(store, collectors):
+    key = ("cache", "subscriber", "process", "hit")
+    for collector in (collectors(store), collectors(store)):
+        rows.SUBSCRIBERS._counts = {key: 2}
+        await collector.tick()
+    assert (await totals.read(store))[key] == 4
 
 
 async def test_a_lost_answer_counts_nothing_twice(store, collectors, monkeypatch):

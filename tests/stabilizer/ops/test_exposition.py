@@ -18,7 +18,8 @@ def text() -> str:
         observer.arrived()
         observer.ended(policy.DEFAULTS["pairing.status"], 200, seconds, seconds / 2)
     observer.refused(policy.DEFAULTS["pairing.create"], ["udid", "network"])
-    return exposition.text(observer.take())
+    lookups = {("cache", "subscriber", "process", "hit"): 7, ("cache", "x", "redis", "away"): 1}
+    return exposition.text(observer.take() | lookups)
 
 
 def test_counters_tell_policy_and_outcome(text):
@@ -26,6 +27,12 @@ def test_counters_tell_policy_and_outcome(text):
     assert 'stabilizer_requests_total{policy="pairing.status",outcome="answered"} 4\n' in text
     assert 'stabilizer_requests_total{policy="pairing.create",outcome="refused"} 1\n' in text
     assert 'stabilizer_refusals_total{policy="pairing.create",reason="udid"} 1\n' in text
+
+
+def test_lookups_tell_kind_level_and_outcome(text):
+    name = "stabilizer_cache_lookups_total"
+    assert f'{name}{{kind="subscriber",level="process",outcome="hit"}} 7\n' in text
+    assert f'{name}{{kind="x",level="redis",outcome="away"}} 1\n' in text
 
 
 def test_buckets_are_cumulative_and_a_bound_belongs_to_its_own(text):
