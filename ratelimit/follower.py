@@ -161,9 +161,8 @@ class Follower:
         for row in changes.rows or ():
             self._drop(row)
         self._seen, self._heard_at = changes.seen, now
-        if now >= self._noted_at + NOTE_EVERY_S:
+        if now >= self._noted_at + NOTE_EVERY_S and self._note():
             self._noted_at = now
-            self._note()
 
     def _drop(self, row: str) -> None:
         kind, _, key = row.partition(":")
@@ -171,10 +170,13 @@ class Follower:
         if cache is not None:
             cache.drop(key)
 
-    def _note(self) -> None:
-        for cache in self.caches.values():
-            if keys := cache.latest(NOTED):
-                self.rows.note_used(cache.name, keys)
+    def _note(self) -> bool:
+        """Tell which keys are in use; False when there are none yet."""
+        used = {cache.name: cache.latest(NOTED) for cache in self.caches.values()}
+        for name, keys in used.items():
+            if keys:
+                self.rows.note_used(name, keys)
+        return any(used.values())
 
     def _pay_now(self) -> None:
         with self._owing:
