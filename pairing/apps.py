@@ -15,6 +15,7 @@ class PairingConfig(AppConfig):
 
         revision.on_change(limits.reload)
         revision.on_look(codes.close_gap)
+        revision.on_look(pending.check)
         signals.changed.connect(pending.on_changed)
         token_used.connect(first_use.acknowledge)
         rows.watch()

@@ -48,6 +48,11 @@ class Subscriber(models.Model):
     def __str__(self) -> str:
         return self.code
 
+    @property
+    def cards(self) -> "models.QuerySet[Smartcard]":
+        """Its smartcards in order, each with the device that holds it."""
+        return self.smartcards.select_related("active_pairing").order_by("sn")
+
 
 class Smartcard(models.Model):
     """A card of a subscriber. At most one active device holds it."""

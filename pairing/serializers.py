@@ -201,12 +201,10 @@ class SmartcardSerializer(serializers.Serializer[Any]):
 
 
 class WholeSubscriberSerializer(SubscriberSerializer):
-    has_credentials = serializers.BooleanField(source="sealed_credentials")
-    smartcards = serializers.SerializerMethodField()
+    """A subscriber with its smartcards, and the devices that hold them."""
 
-    def get_smartcards(self, subscriber: Subscriber) -> list[dict[str, Any]]:
-        cards = subscriber.smartcards.select_related("active_pairing").order_by("sn")
-        return list(SmartcardSerializer(cards, many=True).data)
+    has_credentials = serializers.BooleanField(source="sealed_credentials")
+    smartcards = SmartcardSerializer(many=True, source="cards")
 
 
 class ProblemSerializer(serializers.Serializer[Any]):

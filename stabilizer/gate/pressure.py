@@ -50,6 +50,11 @@ class Signals:
     #: Breakers that are not closed: of the database's reads, of its writes.
     open_breakers: int = 0
 
+    def __str__(self) -> str:
+        waits = ", ".join(f"{place} {wait_s:.3f} s" for place, wait_s in self.waits.items())
+        shrunk = ", half of the slots away" if self.shrunk else ""
+        return f"waits: {waits or 'none'}{shrunk}; open breakers: {self.open_breakers}"
+
     def level(self, longest_wait_s: float, ease: float = 1.0) -> int:
         """The level that they ask for; with `ease` below 1, the one that they still hold up.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from audit import clock
 from pairing import pending
-from pairing.pending import FRESH_S, OLDEST_S, PROOF_S, SLOW_S, Known, Pending
+from pairing.pending import BATCH, FRESH_S, KEPT_S, PROOF_S, SLOW_S, Known, Pending
 from realtime.publisher import CHANNEL
 from realtime.subscription import Subscription
 from tests.faults.proxy import Proxy
@@ -86,18 +86,61 @@ def test_nothing_is_kept_or_said_without_a_sign_of_life(hand: HandClock):
     read(deaf)
     assert deaf.find("d") is not None
     hand.advance(FRESH_S + 0.01)
+    deaf.check(lambda ids: dict.fromkeys(ids, 1))
     assert deaf.find("d") is None
     deaf.alive(hand())
     assert deaf.find("d") is not None
 
 
-def test_it_is_read_again_in_time_even_if_nothing_is_ever_heard(heard: Pending, hand: HandClock):
+def test_nothing_is_said_that_the_database_has_not_confirmed_lately(
+    heard: Pending, hand: HandClock
+):
     read(heard)
-    hand.advance(OLDEST_S)
+    hand.advance(FRESH_S + 0.01)
     heard.alive(hand())
-    assert heard.find("d") is not None
-    hand.advance(0.01)
     assert heard.find("d") is None
+    heard.check(lambda ids: {ID: 1})
+    assert heard.find("d") is not None
+
+
+def test_a_change_that_was_never_said_is_found_by_looking(heard: Pending):
+    read(heard)
+    heard.find("d")
+    heard.check(lambda ids: {ID: 2})
+    assert heard.find("d") is None
+
+
+def test_a_pairing_that_is_gone_does_not_wait(heard: Pending):
+    read(heard)
+    heard.find("d")
+    heard.check(lambda ids: {})
+    assert heard.find("d") is None
+
+
+def test_all_are_looked_at_together_and_only_while_somebody_wants_to_know(
+    heard: Pending, hand: HandClock
+):
+    asked: list[int] = []
+
+    def versions(ids):
+        asked.append(len(ids))
+        return dict.fromkeys(ids, 1)
+
+    for number in range(BATCH + 10):
+        read(heard, digest=f"d{number}", id=uuid4())
+    heard.check(versions)
+    assert asked == []
+    heard.find("d0")
+    heard.check(versions)
+    assert asked == [BATCH, 10]
+    heard.check(versions)
+    assert asked == [BATCH, 10]
+    # Who does not ask any more is not looked at for ever.
+    hand.advance(KEPT_S)
+    heard.find("d0")
+    hand.advance(0.01)
+    heard.check(versions)
+    assert asked == [BATCH, 10, 1]
 
 
 def test_what_took_long_to_read_is_not_kept(heard: Pending, hand: HandClock):
@@ -123,7 +166,7 @@ def test_no_more_are_known_than_there_is_room_for(heard: Pending, monkeypatch):
     assert len(heard._digests) == len(heard._heard) == 3
 
 
-STEPS = ("read", "remember", "approve", "hear", "cut", "join", "ping", "wait")
+STEPS = ("read", "remember", "approve", "die", "hear", "cut", "join", "ping", "look", "wait")
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=60))
@@ -144,6 +187,11 @@ def test_in_no_order_of_events_is_an_approval_hidden_for_longer_than_the_bound(s
             version, approved_at = 2, hand()
             if connected:
                 on_the_way.append(2)
+        elif step == "die" and approved_at is None:
+            # It was committed, and nobody lived to say so.
+            version, approved_at = 2, hand()
+        elif step == "look":
+            heard.check(lambda ids: {ID: version})  # noqa: B023 - called at once
         elif step == "hear" and connected and on_the_way:
             heard.changed(ID, on_the_way.pop(0))
         elif step == "cut":
@@ -216,6 +264,7 @@ async def test_it_stays_known_while_nothing_is_said(listening: Pending):
 
     def proven() -> bool:
         """With each proof of life it is known still, or again on a machine that was busy."""
+        listening.check(lambda ids: dict.fromkeys(ids, 1))
         if listening.find("d") is not None:
             proofs.add(listening._alive_at)
         return len(proofs) >= 8

@@ -222,6 +222,33 @@ def test_calm_polls_ask_the_database(
     assert [polled(device, at_leisure)[1] for _ in range(3)] == [1, 1, 1]
 
 
+def test_those_who_wait_are_confirmed_by_one_query_for_all(
+    operator: Operator,
+    heard: Pending,
+    hand: HandClock,
+    take: Callable[..., None],
+    at_leisure: Callable[[], None],
+):
+    take(flags.POLLS_COPIED)
+    devices = [Device.create() for _ in range(3)]
+    for device in devices:
+        polled(device, at_leisure)
+    Pairing.objects.filter(udid=devices[0].udid).update(state=State.DENIED, version=2)
+    for device in devices:
+        polled(device, at_leisure)
+    with CaptureQueriesContext(connection) as queries:
+        pending.check()
+    assert len(queries) == 1
+    hand.advance(pending.FRESH_S / 2)
+    heard.alive(hand())
+    told = [polled(device, at_leisure) for device in devices]
+    assert [(answer["status"], queries) for answer, queries in told] == [
+        ("denied", 1),
+        ("pending", 0),
+        ("pending", 0),
+    ]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_approval_of_this_process_is_seen_by_the_next_poll(
     operator: Operator, heard: Pending, take: Callable[..., None], at_leisure: Callable[[], None]

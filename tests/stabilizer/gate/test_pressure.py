@@ -164,6 +164,12 @@ def test_a_wait_between_half_a_bound_and_the_bound_holds_a_level_and_asks_for_no
     assert (signals.level(WAIT_S), signals.level(WAIT_S, 0.5)) == (1, 2)
 
 
+def test_the_log_says_why_in_few_words():
+    signals = Signals({"normal": 0.33052}, shrunk=True, open_breakers=1)
+    assert str(signals) == "waits: normal 0.331 s, half of the slots away; open breakers: 1"
+    assert str(Signals()) == "waits: none; open breakers: 0"
+
+
 def test_a_frozen_database_is_pressure_until_its_breakers_have_closed():
     climber, frozen = Climber(), Signals(open_breakers=2)
     climber.look(frozen.level(WAIT_S), seconds=10)

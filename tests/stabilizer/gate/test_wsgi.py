@@ -10,10 +10,11 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
+from ratelimit import pressures
 from ratelimit.gcra import Limit
 from stabilizer.gate.arrival import ADMISSION
 from stabilizer.gate.control import Control
-from stabilizer.gate.policy import DEFAULTS, Rule
+from stabilizer.gate.policy import DEFAULTS, ONLY_SHEDDABLE, Rule
 from stabilizer.gate.wsgi import GateMiddleware
 
 BODY = {"content_type": "application/json"}
@@ -212,3 +213,25 @@ def test_many_threads_share_the_slots_and_none_is_lost(ask, gate, views):
     assert set(replies) == {200}
     assert most <= gate.control.slots.limit
     assert (gate.control.slots.in_use, gate.control.slots.waiting) == (0, 0)
+
+
+def test_under_pressure_the_same_are_refused_and_the_view_is_told_the_level(
+    ask, gate, views, monkeypatch
+):
+    pressure = gate.control.pressure
+    monkeypatch.setattr(pressure, "_look", lambda: False)
+    pressure.level, pressure.refuses_below = 2, ONLY_SHEDDABLE
+    refused = ask(path="/api/v1/devices/")
+    assert (refused.status_code, b'"code":"overloaded"' in refused.content) == (503, True)
+    assert int(refused["Retry-After"]) >= 1
+    assert ask(path="/api/v1/me/").status_code == ask(path="/admin/").status_code == 200
+    assert [request.pressure for request in views.requests] == [2, 2]
+
+
+def test_threads_look_at_the_pressure_too_and_end_with_the_process(ask, gate, store):
+    ask()
+    watches = list(gate.control._watching)
+    assert [watch.name for watch in watches] == ["breakers", "pressure"]
+    gate.control.stop_now()
+    assert not any(watch.is_alive() for watch in watches)
+    assert pressures.fleet_level(store) == 0
