@@ -5,10 +5,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from audit import context as contexts
-from audit import recording
+from audit import recording, trace
 from audit.context import RequestContext, bound
 from audit.entry import JSON
 
@@ -19,31 +19,41 @@ CAUSES = 10_000
 CLOSED_AT_ONCE = 10
 
 
-@dataclass(slots=True)
-class Flood:
-    """Events of one cause within `EVERY_S`."""
+class Telling(NamedTuple):
+    """What is recorded of the first event of a flood; the others are only counted."""
 
     action: str
     outcome: str
     actor: str
     tenant: str
     detail: Mapping[str, JSON]
-    #: Of the first of them.
     context: RequestContext
-    began: float
-    #: How many came after the first.
-    followed: int = 0
+    subject: str = ""
 
     def record(self, count: int) -> None:
-        """Records this flood; the record stands for `count` events."""
+        """Records a flood; the record stands for `count` events."""
         with bound(self.context):
             recording.record(
                 self.action,
                 self.outcome,
+                subject=self.subject,
                 actor=self.actor,
                 tenant=self.tenant,
                 detail={**self.detail, "count": count},
             )
+
+
+class Flood:
+    """Events of one cause within `EVERY_S`."""
+
+    __slots__ = ("began", "followed", "mark", "telling")
+
+    def __init__(self, telling: Telling, mark: str, began: float) -> None:
+        self.telling = telling
+        self.mark = mark
+        self.began = began
+        #: How many came after the first.
+        self.followed = 0
 
 
 class Floods:
@@ -74,6 +84,15 @@ class Floods:
 
         `context` is the request's, where it is not the one that is being served.
         """
+        context = context or contexts.current()
+        telling = Telling(action, outcome, actor, tenant, detail or {}, context)
+        self.count(cause, lambda mark: telling)
+
+    def count(self, cause: Hashable, tell: Callable[[str], Telling]) -> tuple[str, int]:
+        """Count an event: the mark of its flood, and its number in it from 1 on.
+
+        The first is told by `tell`, which is given the mark (`audit.trace`).
+        """
         now = self._clock()
         with self._lock:
             ended = self._ended(now)
@@ -81,18 +100,20 @@ class Floods:
             if flood is not None and now - flood.began >= EVERY_S:
                 ended.append(self._floods.pop(cause))
                 flood = None
-            begins = flood is None
             if flood is None:
-                context = context or contexts.current()
-                flood = Flood(action, outcome, actor, tenant, detail or {}, context, now)
-                self._floods[cause] = flood
+                mark = trace.new_mark()
+                flood = self._floods[cause] = Flood(tell(mark), mark, now)
+                number = 1
             else:
                 flood.followed += 1
+                number = flood.followed + 1
             if len(self._floods) > CAUSES:
                 ended.append(self._floods.popitem(last=False)[1])
-        _close(ended)
-        if begins:
-            flood.record(1)
+        if ended:
+            _close(ended)
+        if number == 1:
+            flood.telling.record(1)
+        return flood.mark, number
 
     def close(self) -> None:
         """Record what is still counted: the process stops."""
@@ -114,7 +135,7 @@ class Floods:
 def _close(ended: list[Flood]) -> None:
     for flood in ended:
         if flood.followed:
-            flood.record(flood.followed)
+            flood.telling.record(flood.followed)
 
 
 _shared = Floods()

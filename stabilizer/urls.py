@@ -5,6 +5,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from accounts.handlers import unknown_path
+from stabilizer import explaining
 
 admin.site.site_header = admin.site.site_title = "Stabilizer"
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("", include("pairing.urls")),
     path("", include("accounts.urls")),
     path("", include("realtime.urls")),
+    path("admin/explain/", admin.site.admin_view(explaining.page), name="explain"),
     path("admin/", admin.site.urls),
     path("ops/", include("stabilizer.ops.urls")),
     path("i18n/", include("django.conf.urls.i18n")),

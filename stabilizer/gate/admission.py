@@ -52,14 +52,16 @@ class Gate:
         content = await self._body(arrival, receive)
         if repeat:
             if content == repeat.content:
-                await _refuse(arrival, send, self.control.over_limits_still(arrival, repeat))
+                await _refuse(
+                    arrival, send, self.control.refusals.over_limits_still(arrival, repeat)
+                )
                 return
             arrival = self._arrive(scope)
         if isinstance(content, Unread):
             if content is Unread.CLIENT_GONE:
                 self.control.observer.left(arrival.policy)
             else:
-                await _refuse(arrival, send, self.control.unread(arrival, content))
+                await _refuse(arrival, send, self.control.refusals.unread(arrival, content))
             return
         try:
             await self._judge(arrival, content, scope, receive, send)
@@ -69,7 +71,7 @@ class Gate:
     async def _judge(
         self, arrival: Arrival, content: Body, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        control = self.control
+        control, refusals = self.control, self.control.refusals
         caller = control.identify(arrival, content.small)
         if isinstance(caller, Answer):
             await _refuse(arrival, send, caller)
@@ -77,7 +79,7 @@ class Gate:
         charges = identity.charges(arrival.policy, caller)
         ticket = control.ticket(arrival, caller)
         if verdict := control.limiter.recall(charges):
-            repeat = control.over_limits_known(arrival, caller, content, charges, verdict)
+            repeat = refusals.over_limits_known(arrival, caller, content, charges, verdict)
             control.repeats.remember(scope, repeat, verdict.retry_after_s)
             await _refuse(arrival, send, repeat.answer)
             return
@@ -88,18 +90,18 @@ class Gate:
             await self._give_again(arrival, caller, ticket, charges, copy, send)
             return
         if control.refuses(arrival) and not renews:
-            await _refuse(arrival, send, control.pressed(arrival, caller, ticket))
+            await _refuse(arrival, send, control.refusals.pressed(arrival, caller, ticket))
             return
         if breaker is not None and not breaker.admits():
-            await _refuse(arrival, send, control.unavailable(arrival, caller, ticket, breaker))
+            await _refuse(arrival, send, refusals.unavailable(arrival, caller, ticket, breaker))
             return
         if control.slots.is_hopeless(ticket):
-            await _refuse(arrival, send, control.overloaded(arrival, caller, ticket))
+            await _refuse(arrival, send, refusals.overloaded(arrival, caller, ticket))
             return
         with control.slots.expecting(ticket):
             verdict = await control.limiter.charge(charges)
         if not verdict.allowed:
-            await _refuse(arrival, send, control.over_limits(arrival, caller, charges, verdict))
+            await _refuse(arrival, send, refusals.over_limits(arrival, caller, charges, verdict))
             return
         if content is not EMPTY:
             receive = Replay(content, receive)
@@ -138,7 +140,9 @@ class Gate:
         control = self.control
         verdict = await control.limiter.charge(charges)
         if not verdict.allowed:
-            await _refuse(arrival, send, control.over_limits(arrival, caller, charges, verdict))
+            await _refuse(
+                arrival, send, control.refusals.over_limits(arrival, caller, charges, verdict)
+            )
             return
         for message in control.given_again(arrival, caller, ticket, copy, verdict):
             await send(message)
@@ -163,6 +167,7 @@ class Gate:
         control.ask_for_slots()
         outcome = await waited
         ticket.waited_s = control.clock() - began_at
+        control.delays.count(ticket)
         return outcome
 
     async def _turn_away(
@@ -178,7 +183,7 @@ class Gate:
         if outcome is Outcome.CLIENT_GONE:
             self.control.observer.left(arrival.policy)
             return
-        await _refuse(arrival, send, self.control.overloaded(arrival, caller, ticket))
+        await _refuse(arrival, send, self.control.refusals.overloaded(arrival, caller, ticket))
         await self.control.limiter.refund(charges)
 
 

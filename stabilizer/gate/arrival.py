@@ -9,6 +9,7 @@ from uuid_utils import uuid7
 
 from accounts.handlers import PROGRAMS
 from accounts.principal import Principal
+from audit import trace
 from audit.context import RequestContext
 from pairing.device_code import DeviceCode
 from pairing.oauth import DEVICE_GRANT
@@ -101,6 +102,13 @@ class Arrival:
             decision_id,
             request_id=decision_id,
         )
+
+    def trace(self, mark: str, number: int) -> None:
+        """It is refused: from here its id leads to the record of the flood that it belongs to."""
+        unnamed = self.request_id == self.decision_id
+        self.decision_id = trace.marked(self.decision_id, mark, number)
+        if unnamed:
+            self.request_id = self.decision_id
 
     @property
     def body_limit(self) -> int:

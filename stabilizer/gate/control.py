@@ -18,20 +18,19 @@ from ratelimit.gcra import Charge, Quota, Verdict
 from ratelimit.herd import Herd
 from ratelimit.leases import SlotLease
 from ratelimit.limiter import Limiter
-from ratelimit.network import network
 from stabilizer.gate import answers
 from stabilizer.gate.adaptive import AdaptiveLimit, Limit
 from stabilizer.gate.address import Proxies
 from stabilizer.gate.answers import Answer, Message
 from stabilizer.gate.arrival import Admission, Arrival
-from stabilizer.gate.body import Body, Unread
 from stabilizer.gate.breaker import READS, WRITES, Breaker, Shared, State
 from stabilizer.gate.copies import Copies, Copy, Key
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.observer import Observer
 from stabilizer.gate.policy import ALL_BUT_CRITICAL
 from stabilizer.gate.pressure import Delays, Pressure, Signals
-from stabilizer.gate.repeats import Repeat, Repeats
+from stabilizer.gate.refusals import Refusals
+from stabilizer.gate.repeats import Repeats
 from stabilizer.gate.slots import Clock, Slots
 from stabilizer.gate.ticket import Ticket
 
@@ -53,7 +52,7 @@ def follow_configuration() -> None:
 
 
 class Control:
-    """One process's limits, slots and memory, and the words of its refusals.
+    """One process's limits, slots and memory: what is started and stopped, and held together.
 
     `configure` reads what requests are judged by; it runs in a thread, for it asks the database.
     """
@@ -119,6 +118,9 @@ class Control:
         self._configure = configure
         self._starting: asyncio.Task[None] | None = None
         self._trail = trail or floods.shared()
+        self.refusals = Refusals(
+            self._trail, self.observer, self.slots, self.herd, lambda: self.pressure.level
+        )
         self.repeats = Repeats(self.limiter.refusals, clock)
         self.copies = Copies(clock)
 
@@ -233,44 +235,8 @@ class Control:
             caller = arrival.identify(content)
         except (DatabaseError, SynchronousOnlyOperation):
             # The snapshot of callers was never read: the database has been away since the start.
-            self._record(arrival, None, ["callers"], [arrival.policy.name])
-            return answers.overloaded(arrival, 1)
-        if caller.forged:
-            self._record(arrival, caller, ["forged"], [caller.network])
-            return answers.forged(arrival)
-        return caller
-
-    def over_limits(
-        self, arrival: Arrival, caller: Caller, charges: Sequence[Charge], verdict: Verdict
-    ) -> Answer:
-        """The refusal of a caller whose charges were not accepted."""
-        self._record_charges(arrival, caller, verdict.refused(charges))
-        return answers.over_limits(arrival, verdict)
-
-    def over_limits_known(
-        self,
-        arrival: Arrival,
-        caller: Caller,
-        content: Body,
-        charges: Sequence[Charge],
-        verdict: Verdict,
-    ) -> Repeat:
-        """The refusal of a caller whose charges are known to be refused, for it to hear again."""
-        violated = verdict.refused(charges)
-        self._record_charges(arrival, caller, violated)
-        answer = answers.over_limits(arrival, verdict)
-        return Repeat(arrival, caller, content, violated, answer)
-
-    def over_limits_still(self, arrival: Arrival, repeat: Repeat) -> Answer:
-        """The refusal of a request that was refused a moment ago, and comes again as it was."""
-        self._record_charges(arrival, repeat.caller, repeat.violated)
-        return repeat.answer_to(arrival)
-
-    def overloaded(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
-        """The refusal of a request for which there was no slot in time."""
-        if ticket.waited_s:
-            self.delays.count(ticket)
-        return self._sent_away(arrival, caller, ticket, "slots")
+            return self.refusals.nobody_known(arrival)
+        return self.refusals.forged(arrival, caller) if caller.forged else caller
 
     def refuses(self, arrival: Arrival) -> bool:
         """Whether such a request is refused at the pressure of now."""
@@ -300,38 +266,11 @@ class Control:
         self.observer.ended(arrival.policy, 200, now - ticket.asked_at, 0)
         return copy.messages(now, answers.added(arrival.request_id, verdict))
 
-    def pressed(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
-        """The refusal of a request that others are more important than, under pressure."""
-        return self._sent_away(arrival, caller, ticket, "pressure")
-
-    def _sent_away(self, arrival: Arrival, caller: Caller, ticket: Ticket, why: str) -> Answer:
-        self._record(arrival, caller, [why], [arrival.policy.name], ticket.waited_s)
-        wait_s = self.herd.retry_after(ticket.kind, self.slots.capacity, ticket.names)
-        return answers.overloaded(arrival, wait_s)
-
     def breaker(self, arrival: Arrival) -> Breaker | None:
         """The breaker that counts such a request, if one does."""
         if not arrival.policy.breaks:
             return None
         return self.reads if arrival.method in READING else self.writes
-
-    def unavailable(
-        self, arrival: Arrival, caller: Caller, ticket: Ticket, breaker: Breaker
-    ) -> Answer:
-        """The refusal of a request that would only find out that the database cannot be asked.
-
-        The wait is for the breaker's next probe, and then for a turn: they must not all come in the
-        second of the probe.
-        """
-        self._record(arrival, caller, ["breaker"], [breaker.name])
-        turn_s = self.herd.retry_after(ticket.kind, self.slots.capacity, ticket.names)
-        return answers.unavailable(arrival, breaker.retry_after_s + turn_s)
-
-    def unread(self, arrival: Arrival, why: Unread) -> Answer:
-        """The refusal of a body that is too large, or did not come."""
-        self._record(arrival, None, [why.name.lower()], [network(arrival.address)])
-        answer = answers.too_slow if why is Unread.TOO_SLOW else answers.too_large
-        return answer(arrival)
 
     def admission(self, arrival: Arrival, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
         """What is left for the application of a request it is given. A key's use is counted."""
@@ -358,10 +297,6 @@ class Control:
             return []
         return [charge for charge in charges if charge.limit.refundable]
 
-    def _record_charges(self, arrival: Arrival, caller: Caller, violated: Sequence[Charge]) -> None:
-        names = [charge.limit.name for charge in violated]
-        self._record(arrival, caller, names, [charge.key for charge in violated])
-
     def ended(self, arrival: Arrival, ticket: Ticket, status: int, answered_at: float) -> None:
         """An admitted request is over. Its answer began at `answered_at`, with `status` 0 never."""
         self.delays.count(ticket)
@@ -376,25 +311,3 @@ class Control:
             self.adaptive.ended(kind, ticket.took_s, ticket.beside, ok)
             if self.adaptive.limit != before:
                 self.slots.narrow(self.adaptive.limit)
-
-    def _record(
-        self,
-        arrival: Arrival,
-        caller: Caller | None,
-        limits: list[str],
-        keys: list[str],
-        waited_s: float = 0,
-    ) -> None:
-        """`keys` are those by which `limits` count; one record for all that refuse a request."""
-        self.observer.refused(arrival.policy, limits, waited_s)
-        principal = caller.principal if caller else None
-        actor = str(principal) if principal and principal.kind == "key" else ""
-        self._trail.record(
-            (*limits, *keys, actor),
-            "gate.refused",
-            "refused",
-            actor=actor,
-            tenant=principal.tenant if principal else "",
-            detail={"policy": arrival.policy.name, "limits": limits, "keys": keys},
-            context=arrival.context,
-        )

@@ -136,7 +136,7 @@ def charges(policy: Policy, caller: Caller) -> list[Charge]:
             continue
         account = rule.account(caller)
         if None not in account:
-            key = f"rl:{{{caller.tenant}}}:{rule.counter}:{_digest(' '.join(account))}"
+            key = f"rl:{{{caller.tenant}}}:{rule.counter}:{digest(' '.join(account))}"
             limit = rule.limit
             if rule.of_network:
                 limit = shared_networks.widened(limit, caller.address)
@@ -161,7 +161,7 @@ def _hasher() -> "blake2b":
     return blake2b(digest_size=12, key=secret.digest())
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     """Keyed, so that Redis holds nobody's address, and one process counts as another does."""
     hasher = _hasher().copy()
     hasher.update(text.encode("utf-8", "surrogatepass"))

@@ -5,12 +5,11 @@ has to wait was found out a moment ago, and what it was told stays true until th
 Retry-After has passed.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ratelimit.gcra import Charge
 from ratelimit.memory import Refusals
 from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import Arrival
@@ -26,12 +25,12 @@ LONGEST = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A request that was refused for the charges `violated`, and what it was answered."""
+    """A request that was refused, and what it was answered; `why` is what `Refusals` records."""
 
     arrival: Arrival
     caller: Caller
     content: Body
-    violated: Sequence[Charge]
+    why: tuple[Any, ...]
     answer: Answer
 
     def answer_to(self, arrival: Arrival) -> Answer:

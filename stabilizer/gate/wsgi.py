@@ -42,26 +42,26 @@ class GateMiddleware:
         arrival = self._arrive(request)
         content = _unchunked(request, arrival) or _body(request, arrival)
         if isinstance(content, Unread):
-            return _response(arrival, self.control.unread(arrival, content))
+            return _response(arrival, self.control.refusals.unread(arrival, content))
         caller = self.control.identify(arrival, content)
         if isinstance(caller, Answer):
             return _response(arrival, caller)
         ticket = self.control.ticket(arrival, caller)
         if self.control.refuses(arrival):
-            return _response(arrival, self.control.pressed(arrival, caller, ticket))
+            return _response(arrival, self.control.refusals.pressed(arrival, caller, ticket))
         breaker = self.control.breaker(arrival)
         if breaker is not None and not breaker.admits():
-            refusal = self.control.unavailable(arrival, caller, ticket, breaker)
+            refusal = self.control.refusals.unavailable(arrival, caller, ticket, breaker)
             return _response(arrival, refusal)
         charges = identity.charges(arrival.policy, caller)
         limiter = self.control.limiter
         verdict = limiter.recall(charges) or limiter.charge_now(charges)
         if not verdict.allowed:
-            refusal = self.control.over_limits(arrival, caller, charges, verdict)
+            refusal = self.control.refusals.over_limits(arrival, caller, charges, verdict)
             return _response(arrival, refusal)
         if not self._wait(ticket):
             limiter.refund_now(charges)
-            return _response(arrival, self.control.overloaded(arrival, caller, ticket))
+            return _response(arrival, self.control.refusals.overloaded(arrival, caller, ticket))
         admission = self.control.admission(arrival, caller, verdict.quotas)
         request.META[ADMISSION] = admission
         request.pressure = admission.pressure  # type: ignore[attr-defined]
@@ -71,7 +71,7 @@ class GateMiddleware:
             assert breaker is not None
             self._end(ticket)
             limiter.refund_now(charges)
-            refusal = self.control.unavailable(arrival, caller, ticket, breaker)
+            refusal = self.control.refusals.unavailable(arrival, caller, ticket, breaker)
             return _response(arrival, refusal)
         self.control.ended(arrival, ticket, response.status_code, self.control.clock())
         limiter.refund_now(self.control.refundable(arrival, charges, response.status_code))
@@ -101,6 +101,7 @@ class GateMiddleware:
         began_at = control.clock()
         settled.wait(max(0, ticket.deadline - began_at))
         ticket.waited_s = control.clock() - began_at
+        control.delays.count(ticket)
         with control.lock:
             control.slots.drop(ticket)
             return ticket.state is State.GRANTED

@@ -6,7 +6,7 @@ import pytest
 
 from audit import context, floods, recording
 from audit.context import RequestContext
-from audit.floods import Floods
+from audit.floods import Floods, Telling
 from tests.hand_clock import HandClock
 
 
@@ -93,3 +93,18 @@ def test_one_refusal_closes_few_of_many_floods_and_none_is_lost(log, hand, writt
     for key, count, _ in written:
         counts[key] += count
     assert counts == {**{f"key-{number}": 3 for number in range(99)}, "key-99": 4}
+
+
+def test_each_event_of_a_flood_hears_its_mark_and_its_own_number(log, hand, written):
+    told = []
+
+    def tell(mark):
+        told.append(mark)
+        return Telling("gate.refused", "refused", "", "", {"key": "a"}, RequestContext(), mark)
+
+    first = [log.count("a", tell) for _ in range(3)]
+    hand.now += 10
+    second = log.count("a", tell)
+    assert first == [(told[0], 1), (told[0], 2), (told[0], 3)]
+    assert second == (told[1], 1)
+    assert told[0] != told[1]

@@ -44,7 +44,6 @@ WITHOUT_SUBJECT = {
     "audit.letters_replayed",
     "code.refused",
     "code.unknown",
-    "gate.refused",
     "subscribers.imported",
 }
 OF_A_TENANT = re.compile(r"(client|code|device|key|pairing|subscribers?|tenant|token)\.")

@@ -18,6 +18,7 @@ UNRECORDED = (
     Unrecorded(r"POST /", "the first page is only looked at", (405,)),
     Unrecorded(r"POST /demo/tv/", "the page is only looked at", (404, 405)),
     Unrecorded(r"POST /ops/(day/|stream/)?", "the figures are only looked at", (403, 405)),
+    Unrecorded(r"POST /admin/explain/", "what is in the trail is only looked at", (405,)),
     Unrecorded(r"POST /i18n/setlang/", "the language is kept in a cookie"),
     Unrecorded(r"POST /\(\?:api\|oauth\|.*", "there is nothing", (404,)),
     Unrecorded(r"\w+ /admin/login/", "leads to the one login page", (302,)),
@@ -46,6 +47,7 @@ UNRECORDED = (
 #: Doors that no request or command of the walk goes through, and why that is no gap.
 OTHERWISE = {
     "manage.py stampede": "starts a load process that is a client as any other",
+    "manage.py explain": "only reads",
     "manage.py asyncapi": "writes a document of the protocol",
     "manage.py audit stats": "only reads",
     "manage.py audit tail": "only reads",

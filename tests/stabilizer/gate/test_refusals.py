@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts import keys, snapshot
-from audit import context, recording
+from audit import context, recording, trace
 from pairing import device_code
 from stabilizer.gate.admission import Gate
 from stabilizer.gate.body import Patience
@@ -31,9 +31,12 @@ class Refusal(NamedTuple):
 def refusals(monkeypatch: pytest.MonkeyPatch) -> list[Refusal]:
     written = []
 
-    def record(action: str, outcome: str, *, actor: str, tenant: str, detail: Any) -> None:
+    def record(
+        action: str, outcome: str, *, subject: str, actor: str, tenant: str, detail: Any
+    ) -> None:
         if action == "gate.refused":
             now = context.current()
+            assert subject == trace.subject(trace.read(now.decision_id).mark)
             assert (outcome, now.address, now.request_id) == (
                 "refused",
                 "127.0.0.1",

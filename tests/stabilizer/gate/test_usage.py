@@ -30,7 +30,9 @@ class Use(NamedTuple):
 def uses(monkeypatch: pytest.MonkeyPatch) -> list[Use]:
     written = []
 
-    def record(action: str, outcome: str, *, actor: str, tenant: str, detail: Any) -> None:
+    def record(
+        action: str, outcome: str, *, actor: str, tenant: str, detail: Any, **_: str
+    ) -> None:
         if action == "key.used":
             now = context.current()
             assert (outcome, now.request_id) == ("ok", now.decision_id)
