@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -32,9 +32,16 @@ def lines(
     return _written(chain(first, found), form)
 
 
-def events(search: Search, longest_s: float | None = None) -> Iterator[Event]:
-    """The events, oldest first, read page by page: as many as there are."""
+def events(
+    search: Search, longest_s: float | None = None, actions: Sequence[str] = ()
+) -> Iterator[Event]:
+    """The events, oldest first, read page by page: as many as there are.
+
+    With `actions`, those of any of them: time alone narrows what is read.
+    """
     found = search.events().order_by("pk")
+    if actions:
+        found = found.filter(action__in=actions)
     with bounded.within(longest_s):
         page = list(found[:PAGE_ROWS])
     while page:

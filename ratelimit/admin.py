@@ -9,7 +9,7 @@ from django.forms import BaseModelForm
 from django.http import HttpRequest
 
 import audit
-from ratelimit import revision
+from ratelimit import admin_rollouts, revision  # noqa: F401
 from ratelimit.forcing import ForcingForm
 from ratelimit.models import Flag, LimitRow, PolicyRow, SharedNetwork
 

@@ -49,11 +49,37 @@ class Limiter:
             return UNLIMITED
         if refusal := self._refuse_early(charges):
             return refusal
-        loop = asyncio.get_running_loop()
-        batches = self._batches.get(loop)
-        if batches is None:
-            batches = self._batches[loop] = Batches(self, loop)
-        return await batches.add(charges)
+        return await self._batches_here().add(charges)
+
+    async def charge_beside(
+        self, charges: Sequence[Charge], shadow: Sequence[Charge]
+    ) -> tuple[Verdict, Verdict]:
+        """`charge`, and what `shadow` would have got, which has accounts of its own.
+
+        Both go in one script call.
+        """
+        if not charges:
+            return UNLIMITED, UNLIMITED
+        if refusal := self._refuse_early(charges):
+            return refusal, refusal
+        batches = self._batches_here()
+        enforced, counted = await asyncio.gather(batches.add(charges), batches.add(shadow))
+        return enforced, counted
+
+    def charge_beside_now(
+        self, charges: Sequence[Charge], shadow: Sequence[Charge]
+    ) -> tuple[Verdict, Verdict]:
+        """`charge_beside` for threads."""
+        if not charges:
+            return UNLIMITED, UNLIMITED
+        if refusal := self._refuse_early(charges):
+            return refusal, refusal
+        try:
+            answer = self.store.run(CHARGE, *packed([charges, shadow]))
+        except StoreAway:
+            return self.locally(charges), self.locally(shadow)
+        enforced, counted = answer.decode().split(" ")
+        return self.verdict(charges, enforced), self.verdict(shadow, counted)
 
     def charge_now(self, charges: Sequence[Charge]) -> Verdict:
         """Decides these charges; for threads without an event loop."""
@@ -107,6 +133,13 @@ class Limiter:
             tuple(charge.limit.name for charge, _, wait_us in looks if wait_us),
             max(numbers[2::2]) / SECOND_US,
         )
+
+    def _batches_here(self) -> "Batches":
+        loop = asyncio.get_running_loop()
+        batches = self._batches.get(loop)
+        if batches is None:
+            batches = self._batches[loop] = Batches(self, loop)
+        return batches
 
     def _refuse_early(self, charges: Sequence[Charge]) -> Verdict | None:
         """A refusal by the local share, which binds for one window after Redis came back."""

@@ -5,11 +5,12 @@ from ipaddress import ip_network
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 
 import audit
+from audit import clock
 from ratelimit import flags, revision
 
 
@@ -77,6 +78,66 @@ class LimitRow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} per {self.window_s} s"
+
+
+class Rollout(models.Model):
+    """A change of one policy's numbers on its way: counted, then for some tenants, then for all.
+
+    `ratelimit.rollouts` moves it. Of what the numbers in force admit, no more than `bound` percent
+    may be refused by the changed ones, or they are taken back.
+    """
+
+    class Stage(models.TextChoices):
+        SHADOW = "shadow", "counted, not enforced"
+        PERCENTAGE = "percentage", "for a percentage of tenants"
+        ALL = "all", "for all tenants"
+        DONE = "done", "in force"
+        ABORTED = "aborted", "given up"
+        WITHDRAWN = "withdrawn", "taken back by itself"
+
+    policy = models.ForeignKey(PolicyRow, on_delete=models.CASCADE, related_name="rollouts")
+    draft = models.JSONField(help_text='such as {"limits": {"udid": {"quantity": 3}}}')
+    stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.SHADOW)
+    percent = models.PositiveSmallIntegerField("percent of tenants", default=0)
+    bound = models.FloatField(
+        "bound in percent",
+        default=1.0,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text="of what the numbers in force admit, so many percent may be refused",
+    )
+    least = models.PositiveIntegerField(
+        default=200,
+        validators=[MinValueValidator(1)],
+        help_text="requests of a step before it is judged",
+    )
+    #: Grows with each stage and percentage: what was counted belongs to one of them.
+    step = models.PositiveIntegerField(default=1, editable=False)
+    admitted = models.PositiveBigIntegerField(default=0, editable=False)
+    refused = models.PositiveBigIntegerField(default=0, editable=False)
+    #: True while it goes on, then nothing: one change at a time, or nobody knew which one it was.
+    live = models.BooleanField(null=True, default=True, unique=True, editable=False)
+    started_at = models.DateTimeField(default=clock.now, editable=False)
+    changed_at = models.DateTimeField(default=clock.now, editable=False)
+    why = models.CharField(max_length=200, blank=True, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        verbose_name = "roll-out"
+        verbose_name_plural = "roll-outs"
+
+    def __str__(self) -> str:
+        return f"{self.policy}: {self.stage}"
+
+    @property
+    def trial(self) -> str:
+        """What the requests of this step are counted under."""
+        return f"{self.policy.name}:{self.pk}.{self.step}"
+
+    @property
+    def share(self) -> float:
+        """Percent of what the numbers in force admit that the changed ones refuse."""
+        counted = self.admitted + self.refused
+        return 100 * self.refused / counted if counted else 0.0
 
 
 class SharedNetwork(models.Model):

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from ratelimit.gcra import Charge
-from stabilizer.gate import answers, body, copies, identity, waiting
+from stabilizer.gate import answers, body, copies, identity, trial, waiting
 from stabilizer.gate.answers import Answer, Header, Message
 from stabilizer.gate.arrival import ADMISSION, BREAKER, RELEASE, Arrival
 from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
@@ -99,7 +99,12 @@ class Gate:
             await _refuse(arrival, send, refusals.overloaded(arrival, caller, ticket))
             return
         with control.slots.expecting(ticket):
-            verdict = await control.limiter.charge(charges)
+            if arrival.shadow is None:
+                verdict = await control.limiter.charge(charges)
+            else:
+                verdict = await trial.charge(
+                    control.limiter, control.observer, arrival, caller, charges
+                )
         if not verdict.allowed:
             await _refuse(arrival, send, refusals.over_limits(arrival, caller, charges, verdict))
             return
@@ -184,7 +189,7 @@ class Gate:
             self.control.observer.left(arrival.policy)
             return
         await _refuse(arrival, send, self.control.refusals.overloaded(arrival, caller, ticket))
-        await self.control.limiter.refund(charges)
+        await self.control.limiter.refund([*charges, *arrival.beside])
 
 
 class Answering:

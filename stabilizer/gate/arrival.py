@@ -1,7 +1,7 @@
 """A request as it reaches the gate, and what the gate leaves for those behind it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -13,7 +13,7 @@ from audit import trace
 from audit.context import RequestContext
 from pairing.device_code import DeviceCode
 from pairing.oauth import DEVICE_GRANT
-from ratelimit.gcra import Quota
+from ratelimit.gcra import Charge, Quota
 from ratelimit.network import plain
 from stabilizer.gate import identity, policy
 from stabilizer.gate.address import Proxies
@@ -22,6 +22,7 @@ from stabilizer.gate.headers import Headers
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.policy import Criticality, Policy
 from stabilizer.gate.ticket import Budget, Ticket
+from stabilizer.gate.trial import Shadow
 
 #: Where the admission lies: in the ASGI scope, or in the environ of WSGI.
 ADMISSION = "stabilizer.admission"
@@ -61,6 +62,10 @@ class Arrival:
     is_https: bool
     decision_id: str
     request_id: str
+    #: While a changed policy is rolled out: the one of the two that only counts.
+    shadow: Shadow | None = None
+    #: What it was charged under that one.
+    beside: Sequence[Charge] = ()
 
     @classmethod
     def read(
@@ -100,7 +105,8 @@ class Arrival:
             self.address,
             self.is_https,
             decision_id,
-            request_id=decision_id,
+            decision_id,
+            self.shadow,
         )
 
     def trace(self, mark: str, number: int) -> None:
@@ -135,6 +141,8 @@ class Arrival:
         other = self.policy.without_device
         if other and not (caller.code and fields.get("grant_type") == DEVICE_GRANT):
             self.policy = policy.table.policies[other]
+        if self.policy.trial is not None:
+            self.policy, self.shadow = self.policy.trial.choose(caller.tenant)
         return caller
 
     def ticket(self, now: float, caller: Caller) -> Ticket:

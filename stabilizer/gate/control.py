@@ -295,7 +295,7 @@ class Control:
         failures = arrival.policy.failures
         if not failures or not status or status in failures:
             return []
-        return [charge for charge in charges if charge.limit.refundable]
+        return [charge for charge in (*charges, *arrival.beside) if charge.limit.refundable]
 
     def ended(self, arrival: Arrival, ticket: Ticket, status: int, answered_at: float) -> None:
         """An admitted request is over. Its answer began at `answered_at`, with `status` 0 never."""

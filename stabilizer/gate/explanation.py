@@ -58,6 +58,8 @@ class Explanation:
         yield _("outcome"), _("refused")
         yield _("rule"), _rule(detail)
         yield from _counters(detail, self._after_s(self.flood.first))
+        if "trial" in detail:
+            yield _("in roll-out"), str(detail["trial"])
         yield from _slots(detail.get("slots"))
         yield from _breaker(detail.get("breaker"))
         yield _("pressure"), str(detail.get("pressure", 0))

@@ -19,6 +19,8 @@ STEPS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 #: Upper bounds of the buckets in seconds, inclusive, from 0.1 ms to 80 s; one more takes the rest.
 BOUNDS = tuple(round(step * 10.0**power, 8) for power in range(-4, 2) for step in STEPS)
 ANSWERED, FAILED, LEFT, REFUSED = "answered", "failed", "left", "refused"
+#: Of a trial: the other is `REFUSED`.
+ADMITTED = "admitted"
 
 
 class Observer:
@@ -73,6 +75,10 @@ class Observer:
                 counts["wait_us",] = counts.get(("wait_us",), 0) + int(waited_s * 1e6)
             for key in keys:
                 counts[key] = counts.get(key, 0) + 1
+
+    def tried(self, trial: str, *, refused: bool) -> None:
+        """Of what the policy in force admits, a changed one has admitted or refused something."""
+        self._add(("trial", trial, REFUSED if refused else ADMITTED))
 
     def left(self, policy: Policy) -> None:
         """A client has gone before its request was admitted."""

@@ -4,7 +4,7 @@ A policy's numbers come from its row in the database where there is one, else fr
 what it counts by, and which paths it covers, is code only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from types import MappingProxyType
@@ -17,7 +17,9 @@ from ratelimit.gcra import SECOND_US, Limit
 from stabilizer.gate.ticket import Budget, Level
 
 if TYPE_CHECKING:
-    from ratelimit.models import PolicyRow
+    from ratelimit.draft import Draft
+    from ratelimit.models import PolicyRow, Rollout
+    from stabilizer.gate.trial import Trial
 
 Criticality = Literal["critical", "normal", "sheddable"]
 StoreAway = Literal["local", "open", "closed"]
@@ -84,6 +86,8 @@ class Policy:
     stays: bool = False
     #: Its answers are kept for a moment, and given again under pressure.
     copied: bool = False
+    #: A changed one stands beside it while it is rolled out.
+    trial: "Trial | None" = field(default=None, repr=False, compare=False)
     rank: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -286,17 +290,23 @@ class PolicyTable:
     """The policies in force, replaced all at once: no request sees half a change."""
 
     policies: Mapping[str, Policy] = field(default_factory=lambda: DEFAULTS)
+    #: The roll-out that goes on.
+    rollout: "Rollout | None" = None
 
     def match(self, method: str, path: str) -> Policy:
         """The policy in force for `method` and `path`."""
         return self.policies[route(method, path)]
 
-    def swap(self, policies: Mapping[str, Policy]) -> None:
-        self.policies = policies
+    def swap(self, policies: Mapping[str, Policy], rollout: "Rollout | None" = None) -> None:
+        self.policies, self.rollout = policies, rollout
 
     def reload(self) -> None:
         """Reads the rows of the database; `ratelimit.revision` calls it, away from any request."""
-        self.swap(policies_from_rows())
+        from ratelimit import rollouts  # models cannot be imported before the apps are ready
+        from stabilizer.gate import trial
+
+        rollout = rollouts.live()
+        self.swap(trial.beside(policies_from_rows(), rollout), rollout)
 
 
 table = PolicyTable()
@@ -312,11 +322,14 @@ def _owners() -> Mapping[str, Policy]:
     return owners
 
 
-def policies_from_rows() -> Mapping[str, Policy]:
-    """The defaults, with the numbers that admins have given them."""
+def policies_from_rows(drafts: "Iterable[Draft]" = ()) -> Mapping[str, Policy]:
+    """The defaults, with the numbers that admins have given them, and those of `drafts` in them."""
     from ratelimit.models import PolicyRow
 
     rows = {row.name: row for row in PolicyRow.objects.prefetch_related("limits")}
+    for draft in drafts:
+        row = rows[draft.policy]
+        draft.put_on(row, {limit.name: limit for limit in row.limits.all()})
     given = {(row.name, limit.name): limit for row in rows.values() for limit in row.limits.all()}
     numbers = {
         counter: (limit.quantity, limit.window_s)

@@ -156,6 +156,8 @@ class Refusals:
             "pressure": self.pressure(),
             **told(),
         }
+        if arrival.shadow is not None:
+            detail["trial"] = arrival.shadow.trial
         return Telling(
             "gate.refused",
             "refused",

@@ -6,7 +6,7 @@ same.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -14,12 +14,14 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from accounts.answers import is_well
-from stabilizer.gate import answers, identity
+from ratelimit.gcra import Charge, Verdict
+from stabilizer.gate import answers, identity, trial
 from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import ADMISSION, Arrival
 from stabilizer.gate.body import Unread, announced_above
 from stabilizer.gate.breaker import watched
 from stabilizer.gate.control import Control
+from stabilizer.gate.identity import Caller
 from stabilizer.gate.ticket import State, Ticket
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -55,12 +57,12 @@ class GateMiddleware:
             return _response(arrival, refusal)
         charges = identity.charges(arrival.policy, caller)
         limiter = self.control.limiter
-        verdict = limiter.recall(charges) or limiter.charge_now(charges)
+        verdict = limiter.recall(charges) or self._charge(arrival, caller, charges)
         if not verdict.allowed:
             refusal = self.control.refusals.over_limits(arrival, caller, charges, verdict)
             return _response(arrival, refusal)
         if not self._wait(ticket):
-            limiter.refund_now(charges)
+            limiter.refund_now([*charges, *arrival.beside])
             return _response(arrival, self.control.refusals.overloaded(arrival, caller, ticket))
         admission = self.control.admission(arrival, caller, verdict.quotas)
         request.META[ADMISSION] = admission
@@ -70,7 +72,7 @@ class GateMiddleware:
             # It has opened while this one waited for its slot.
             assert breaker is not None
             self._end(ticket)
-            limiter.refund_now(charges)
+            limiter.refund_now([*charges, *arrival.beside])
             refusal = self.control.refusals.unavailable(arrival, caller, ticket, breaker)
             return _response(arrival, refusal)
         self.control.ended(arrival, ticket, response.status_code, self.control.clock())
@@ -87,6 +89,12 @@ class GateMiddleware:
         if arrival.is_https:
             meta["wsgi.url_scheme"] = "https"
         return arrival
+
+    def _charge(self, arrival: Arrival, caller: Caller, charges: Sequence[Charge]) -> Verdict:
+        control = self.control
+        if arrival.shadow is None:
+            return control.limiter.charge_now(charges)
+        return trial.charge_now(control.limiter, control.observer, arrival, caller, charges)
 
     def _wait(self, ticket: Ticket) -> bool:
         control = self.control

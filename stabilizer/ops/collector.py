@@ -23,6 +23,7 @@ from stabilizer.ops import history, shelf, standing, totals
 from stabilizer.ops.depths import Depths
 from stabilizer.ops.row import COLUMNS, Value, refusals, row
 from stabilizer.ops.totals import Receipt, Word
+from stabilizer.ops.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Collector:
         self._readiness = readiness
         self._role = role
         self._depths = Depths()
+        self._watch = Watch()
         self._task: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[Any] | None = None
         self._checks: dict[str, Any] = {}
@@ -80,6 +82,7 @@ class Collector:
             await self._report({})
         except StoreAway:
             logger.info("the last counts could not be reported")
+        await self._watch.stop()
         await self._depths.close()
 
     async def _run(self) -> None:
@@ -140,6 +143,7 @@ class Collector:
 
     async def _collect(self, now_ms: int) -> None:
         counts = await totals.read(self.store)
+        self._watch.look(counts)
         words = await totals.words(self.store, now_ms)
         demands = await leases.fleet(self.store)
         sockets = await connections.fleet(self.store)

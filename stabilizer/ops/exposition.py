@@ -19,6 +19,10 @@ LOOKUPS = (
     "stabilizer_cache_lookups_total",
     "Rows looked up, by kind, level and whether it had them; a miss goes on to the next level.",
 )
+TRIALS = (
+    "stabilizer_policy_trial_total",
+    "Requests that a policy in force admits, by what the changed one in roll-out does.",
+)
 DURATION = (
     "stabilizer_request_duration_seconds",
     "From the arrival of an admitted request until its answer began.",
@@ -41,6 +45,7 @@ def _lines(counts: Counts) -> Iterator[str]:
     yield from _counter(counts, "background_runs", *RUNS, labels=("task",))
     yield from _counter(counts, "background_yields", *YIELDS, labels=("task", "reason"))
     yield from _counter(counts, "cache", *LOOKUPS, labels=("kind", "level", "outcome"))
+    yield from _counter(counts, "trial", *TRIALS, labels=("trial", "outcome"))
     yield from _head(*DURATION, "histogram")
     for criticality in CRITICALITIES:
         yield from _histogram(DURATION[0], f'criticality="{criticality}"', counts, criticality)

@@ -187,3 +187,21 @@ def test_a_process_has_one_limiter_and_a_change_of_policies_clears_its_memory(
     mine.refusals.remember(FIVE, 60)
     revision.refresh()
     assert mine.recall([FIVE]) is None
+
+
+async def test_what_only_counts_goes_in_the_same_call_and_is_decided_by_itself(
+    limiter: Limiter, store: CountingStore
+) -> None:
+    shadow = Charge(Limit("udid", 2, 300), "rl:{t}:udid~1:x")
+    pairs = [await limiter.charge_beside([FIVE], [shadow]) for _ in range(6)]
+    assert [enforced.allowed for enforced, _ in pairs] == [True] * 5 + [False]
+    assert [counted.allowed for _, counted in pairs] == [True] * 2 + [False] * 4
+    assert store.calls == 6
+
+
+def test_what_only_counts_goes_in_the_same_call_from_a_thread(limiter: Limiter) -> None:
+    shadow = Charge(Limit("udid", 2, 300), "rl:{t}:udid~1:x")
+    pairs = [limiter.charge_beside_now([FIVE], [shadow]) for _ in range(3)]
+    assert [counted.allowed for _, counted in pairs] == [True, True, False]
+    assert all(enforced.allowed for enforced, _ in pairs)
+    assert limiter.charge_beside_now([], []) == (Verdict(True, ()), Verdict(True, ()))

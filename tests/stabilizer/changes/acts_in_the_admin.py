@@ -1,5 +1,6 @@
 """What staff do in the admin: each page that changes something, each action, each inline."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ from accounts.models import Client, Plan, User
 from audit import clock
 from audit.models import Hold
 from pairing.models import Smartcard
-from ratelimit.models import Flag, LimitRow, PolicyRow, SharedNetwork
+from ratelimit import draft, rollouts
+from ratelimit.models import Flag, LimitRow, PolicyRow, Rollout, SharedNetwork
 from tests.pairing.conftest import subscribe
 from tests.stabilizer.changes.acts import Change, act
 from tests.stabilizer.changes.acts_of_commands import letter
@@ -26,6 +28,7 @@ SUBSCRIBER, CARD, DEVICE = (f"{PAIRING}{name}/" for name in ("subscriber", "smar
 EVENT, LETTER, HOLD = (f"/admin/audit/{name}/" for name in ("event", "deadletter", "hold"))
 POLICY, NETWORK, FLAG = (f"{LIMITS}{name}/" for name in ("policyrow", "sharednetwork", "flag"))
 FORCED = {"decision": "on", "who": "olga", "why": "a test", "minutes": 5}
+ROLLOUT = f"{LIMITS}rollout/"
 NEW_PASSWORD = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
 
 
@@ -245,6 +248,22 @@ def a_limit_is_changed(stage: Stage) -> Change:
     return change(stage, POLICY, limit.policy, **{**policy_form(count=1), **limits})
 
 
+@act(f"POST {ROLLOUT}add/", "policy.rollout_started", by=PERSON)
+def a_roll_out_is_begun(stage: Stage) -> Change:
+    draft = json.dumps({"wait_ms": 9})
+    return add(stage, ROLLOUT, policy=policy().pk, draft=draft, bound=1, least=200)
+
+
+@act(f"POST {ROLLOUT} advance", "policy.rollout_advanced", by=PERSON)
+def a_roll_out_goes_on(stage: Stage) -> Change:
+    return select(stage, ROLLOUT, "advance", rollout())
+
+
+@act(f"POST {ROLLOUT} abort", "policy.rollout_aborted", by=PERSON)
+def a_roll_out_is_given_up(stage: Stage) -> Change:
+    return select(stage, ROLLOUT, "abort", rollout())
+
+
 @act(f"POST {NETWORK}add/", "network.changed", by=PERSON)
 def a_network_is_added(stage: Stage) -> Change:
     return add(stage, NETWORK, network="100.64.0.0/10", stands_for=200)
@@ -323,6 +342,11 @@ def cards(count: int = 0) -> dict[str, int]:
 
 def policy() -> PolicyRow:
     return PolicyRow.objects.create(name="walked")
+
+
+def rollout() -> Rollout:
+    (plan,) = draft.read({policy().name: {"wait_ms": 9}})
+    return rollouts.start(plan, actor="person:1")
 
 
 def policy_form(wait_ms: int = 1500, count: int = 0) -> dict[str, Any]:

@@ -102,6 +102,37 @@ def the_trail_is_exported(stage: Stage) -> Change:
     return command("audit", "export", out=Path(settings.RUN_DIR) / "trail.jsonl")
 
 
+@act("manage.py policy rollout start", "policy.rollout_started", by="command:policy rollout")
+def a_roll_out_is_begun(stage: Stage) -> Change:
+    path = Path(settings.RUN_DIR) / "draft.toml"
+    path.write_text('["pairing.create"]\nlimits.udid = {quantity = 3}\n')
+    return command("policy", "rollout", "start", str(path))
+
+
+@act("manage.py policy rollout advance", "policy.rollout_advanced", by="command:policy rollout")
+def a_roll_out_goes_on(stage: Stage) -> Change:
+    a_roll_out_is_begun.prepare(stage)()
+    return command("policy", "rollout", "advance", "--percent", "20")
+
+
+@act(
+    "manage.py policy rollout advance",
+    *("policy.rollout_advanced", "policy.changed"),
+    by="command:policy rollout",
+)
+def a_rolled_out_policy_is_put_in_force(stage: Stage) -> Change:
+    a_roll_out_is_begun.prepare(stage)()
+    for _ in range(3):
+        command("policy", "rollout", "advance")()
+    return command("policy", "rollout", "advance")
+
+
+@act("manage.py policy rollout abort", "policy.rollout_aborted", by="command:policy rollout")
+def a_roll_out_is_given_up(stage: Stage) -> Change:
+    a_roll_out_is_begun.prepare(stage)()
+    return command("policy", "rollout", "abort", "--why", "too strict")
+
+
 def letter() -> DeadLetter:
     """A record that was not stored and could be by now."""
     _, text = entry.encode(entry.Draft(registry.ACTIONS["login.failed"], "refused", "login:anna"))

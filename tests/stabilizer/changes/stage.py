@@ -15,7 +15,7 @@ from django.test import Client as Http
 from accounts.models import ApiKey, Client, Plan, Scope, Tenant, User
 from audit import outbox
 from audit.models import DeadLetter, Event, Hold
-from ratelimit.models import SharedNetwork
+from ratelimit.models import PolicyRow, Rollout, SharedNetwork
 from stabilizer.gate.control import Control
 from tests.pairing.conftest import Device, Operator, browser, key_of, subscribe
 
@@ -82,6 +82,8 @@ class Stage:
         self.signed_in()
         Group.objects.create(name="operators")
         SharedNetwork.objects.create(network="100.64.0.0/10")
+        policy = PolicyRow.objects.get(name="me")
+        Rollout.objects.create(policy=policy, draft={"wait_ms": 9}, live=None, stage="aborted")
         DeadLetter.objects.create(reason="refused", source="outbox", producer="a host", entry="")
         Hold.objects.create(first_day="2026-01-01", last_day="2026-01-31", owner="the court")
         assert self.events()

@@ -38,6 +38,9 @@ UNRECORDED = (
     Unrecorded(r"POST /admin/ratelimit/policyrow/(add/|.*delete/)", "policies are code", (403,)),
     Unrecorded(r"POST /admin/ratelimit/flag/(add/|.*delete/)", "steps are code", (403,)),
     Unrecorded(
+        r"POST /admin/ratelimit/rollout/<.*>/(change|delete)/", "it is moved by actions", (403,)
+    ),
+    Unrecorded(
         r"POST /admin/audit/(event|deadletter|day)/.*(add|change|delete)/", "it stays", (403,)
     ),
     Unrecorded(r"POST /admin/audit/hold/.*(change|delete)/", "it is released instead", (403,)),
@@ -48,6 +51,8 @@ UNRECORDED = (
 OTHERWISE = {
     "manage.py stampede": "starts a load process that is a client as any other",
     "manage.py explain": "only reads",
+    "manage.py policy backtest": "only reads",
+    "manage.py policy rollout status": "only reads",
     "manage.py asyncapi": "writes a document of the protocol",
     "manage.py audit stats": "only reads",
     "manage.py audit tail": "only reads",
@@ -71,6 +76,7 @@ ELSEWHERE = {
 WITHOUT_A_DOOR = {
     "flag.expired": "tests/ratelimit/test_flags.py",
     "key.used": "tests/stabilizer/gate/test_usage.py",
+    "policy.rollout_withdrawn": "tests/stabilizer/ops/test_watch.py",
     "keyring.changed": "tests/accounts/test_keyring.py",
     "audit.suppressed": "tests/audit/test_spool.py",
     "audit.records_missing": "tests/audit/test_shipping.py",
