@@ -88,15 +88,20 @@ class Health:
         """The probes have decided: `good` if one of them was answered in time."""
         now = self._clock()
         with self._lock:
-            if self.mode is Mode.RECOVERING and self._recovered(now):
-                self._enter(Mode.HEALTHY)
-            elif not good:
+            if not good:
                 self._enter(Mode.LOCAL)
             elif self.mode is Mode.LOCAL:
                 self.recovered_at = now
                 self._enter(Mode.RECOVERING)
             elif self.mode is Mode.SUSPECT:
                 self._enter(self._steady)
+
+    def waited(self) -> None:
+        """Time has passed in which nobody may have called: a recovery may be over by now."""
+        now = self._clock()
+        with self._lock:
+            if self.mode is Mode.RECOVERING and self._recovered(now):
+                self._enter(Mode.HEALTHY)
 
     def _recovered(self, now: float) -> bool:
         return now >= self.recovered_at + self._recovering_s
@@ -112,11 +117,11 @@ class Health:
             return
         serious = Mode.LOCAL in (mode, self.mode)
         logger.log(logging.WARNING if serious else logging.INFO, "store %s > %s", self.mode, mode)
+        if self.mode is Mode.LOCAL:
+            self._failures.clear()
         self.mode = mode
         self._erred = False
         if mode is not Mode.SUSPECT:
             self._calls.clear()
             self._slow = 0
-        if mode is Mode.RECOVERING:
-            self._failures.clear()
         self.changed.set()

@@ -198,7 +198,7 @@ class Store:
                     health.probed(good=True)
             elif health.mode is Mode.RECOVERING:
                 health.changed.wait(self._probe_s)
-                health.probed(good=True)
+                health.waited()
             elif self._retired():
                 return
 

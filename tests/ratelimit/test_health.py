@@ -112,3 +112,38 @@ def test_late_errors_of_calls_that_were_under_way_do_not_end_a_recovery(health: 
     health.failed()
     health.probed(good=True)
     assert health.mode is Mode.RECOVERING
+
+
+def test_a_recovery_ends_by_time_alone(health: Health, hand: HandClock) -> None:
+    fail(health, 3)
+    health.probed(good=True)
+    hand.advance(59.9)
+    health.waited()
+    assert health.mode is Mode.RECOVERING
+    hand.advance(0.1)
+    health.waited()
+    assert mode(health) is Mode.HEALTHY
+
+
+def test_only_a_probe_takes_a_suspicion_back_while_recovering(
+    health: Health, hand: HandClock
+) -> None:
+    fail(health, 3)
+    health.probed(good=True)
+    hand.advance(30)
+    health.failed()
+    health.waited()
+    assert (health.mode, health.asks) == (Mode.SUSPECT, False)
+
+
+def test_three_errors_within_a_second_count_while_recovering_too(
+    health: Health, hand: HandClock
+) -> None:
+    fail(health, 3)
+    health.probed(good=True)
+    hand.advance(30)
+    for _ in range(2):
+        health.failed()
+        health.probed(good=True)
+    health.failed()
+    assert health.mode is Mode.LOCAL

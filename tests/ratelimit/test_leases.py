@@ -97,6 +97,22 @@ async def test_two_processes_share_and_each_knows_of_the_other(store: Store) -> 
         assert (first.processes, second.processes, store.processes) == (2, 2, 2)
 
 
+async def test_nobody_is_taken_for_gone_before_an_emptied_redis_can_know(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    first, other = (SlotLease(store, 500, Demand(9), lease_s=LEASE_S) for _ in range(2))
+    for lease in (other, first):
+        await lease.refresh()
+    redis_client.flushdb()
+    await first.refresh()
+    assert first.recovering_s
+    assert (first.processes, store.processes) == (2, 2)
+    # The other one does not come back.
+    async with held(first):
+        await eventually(lambda: not first.recovering_s)
+        assert (first.processes, store.processes) == (1, 1)
+
+
 async def test_an_idle_process_keeps_a_small_share(store: Store) -> None:
     async with held(SlotLease(store, 500, Demand(0), idle=8, lease_s=LEASE_S)) as lease:
         await eventually(lambda: lease.share == 8)

@@ -241,6 +241,22 @@ def test_when_redis_returns_the_stricter_of_both_holds_for_one_window(
     eventually(lambda: far.store.mode is Mode.HEALTHY)
 
 
+@each_fault
+def test_a_store_that_goes_again_while_it_recovers_is_left_alone_again(
+    far_url: str, proxy: Proxy, fault: Callable[[Proxy], None]
+) -> None:
+    store = Store(far_url, probe_s=0.05)
+    limiter = limiter_of(store)
+    for _ in range(2):
+        fault(proxy)
+        eventually(
+            lambda: limiter.charge_now([TEN._replace(cost=0)]).local and store.mode is Mode.LOCAL
+        )
+        proxy.heal()
+        eventually(lambda: store.mode is Mode.RECOVERING)
+    store.close()
+
+
 def test_connections_cut_by_the_server_cost_nothing_but_a_new_connection(
     far: Limiter, proxy: Proxy
 ) -> None:
