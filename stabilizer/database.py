@@ -13,6 +13,7 @@ MARIADB = "stabilizer.mariadb"
 LOCK_WAIT_S = 2
 #: For one answer of MariaDB, or for it to take a question.
 ANSWER_WAIT_S = 10
+CONNECT_WAIT_S = 2
 
 
 class UnknownDatabase(ValueError):
@@ -74,7 +75,7 @@ def _mariadb(**place: str) -> dict[str, Any]:
         **place,
         "OPTIONS": {
             "charset": "utf8mb4",
-            "connect_timeout": 2,
+            "connect_timeout": CONNECT_WAIT_S,
             "isolation_level": "read committed",
             "init_command": "SET sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION',"
             f" innodb_lock_wait_timeout={LOCK_WAIT_S}",

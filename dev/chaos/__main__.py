@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -71,7 +71,7 @@ async def _torment(stack: Stack, rounds: int, seed: int, console: Console) -> di
         await loading
     took_s = round(time.monotonic() - began, 1)
     console.print(f"{rounds} rounds in {took_s} s; waiting until everything has come")
-    found = await asyncio.to_thread(_check, stack, witness)
+    found = await asyncio.to_thread(examine, stack, witness.done)
     others = {str(status): count for status, count in sorted(witness.others.items())}
     return {"rounds": done, "took_s": took_s, "slots_kept": kept, **found, "not_done": others}
 
@@ -96,12 +96,13 @@ def _rounds(
     return dict(done), kept
 
 
-def _check(stack: Stack, witness: Witness) -> dict[str, Any]:
+def examine(stack: Stack, done: Mapping[str, str], limit_s: float = DRAIN_S) -> dict[str, Any]:
+    """How the trail stands to what was answered: `dev.chaos.check`; raises `NotReady`."""
     run = subprocess.run(
         [sys.executable, "-m", "dev.chaos.check"],
         cwd=ROOT,
         env=stack.env,
-        input=json.dumps({"done": witness.done, "limit_s": DRAIN_S}),
+        input=json.dumps({"done": done, "limit_s": limit_s}),
         capture_output=True,
         text=True,
         check=False,

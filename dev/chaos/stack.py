@@ -6,9 +6,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ REALTIME = ("realtime-1", "realtime-2")
 PROCESSES = (*WEB, *REALTIME, "worker", "shipper")
 BACKLOG = 4096
 READY_S = 60
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class NotReady(Exception):
@@ -43,14 +45,36 @@ def connect(url: str) -> Any:
 
 
 class Stack:
-    """Starts with the block and ends with it. Everything is on loopback, on free ports."""
+    """Starts with the block and ends with it. Everything is on loopback, on free ports.
 
-    def __init__(self, directory: Path) -> None:
+    `settings` are added to the environment of its processes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        processes: Sequence[str] = PROCESSES,
+        settings: Mapping[str, str] = NO_SETTINGS,
+    ) -> None:
         self.directory = directory
         self.running: dict[str, Child] = {}
-        self._servers = contextlib.ExitStack()
+        self._processes = processes
+        self._settings = settings
+        self._sockets = contextlib.ExitStack()
+        self._mariadb: Server | None = None
+        self._mariadb_port = ports.free()
         self._redis: Server | None = None
         self._redis_port = ports.free()
+
+    @property
+    def mariadb_pid(self) -> int:
+        assert self._mariadb is not None
+        return self._mariadb.child.pid
+
+    @property
+    def redis_pid(self) -> int:
+        assert self._redis is not None
+        return self._redis.child.pid
 
     def __enter__(self) -> "Stack":
         try:
@@ -62,9 +86,10 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         children.stop(self.running.values())
-        if self._redis is not None:
-            self._redis.stop()
-        self._servers.close()
+        for server in (self._redis, self._mariadb):
+            if server is not None:
+                server.stop()
+        self._sockets.close()
 
     def kill(self, name: str) -> Child:
         """SIGKILL to a process and what it has started; it is gone when this returns."""
@@ -96,21 +121,31 @@ class Stack:
         self.await_start(name)
         return status
 
+    def kill_redis(self) -> None:
+        """SIGKILL to Redis, which forgets everything."""
+        _kill(self._redis)
+
+    def start_redis(self) -> None:
+        """Start Redis, empty, on its port."""
+        self._redis = servers.start_redis(self.directory / "redis", self._redis_port)
+
     def restart_redis(self) -> None:
         """Kill Redis and start it empty on its port."""
-        if self._redis is not None:
-            os.kill(self._redis.child.pid, signal.SIGKILL)
-            self._redis.child.process.wait()
-        self._redis = servers.start_redis(self.directory / "redis", self._redis_port)
+        self.kill_redis()
+        self.start_redis()
+
+    def restart_mariadb(self) -> None:
+        """SIGKILL to MariaDB; start it on what it had on disk, on its port."""
+        _kill(self._mariadb)
+        self._start_mariadb()
 
     def ended(self) -> list[Child]:
         """Processes that have ended though nobody killed them."""
         return [child for child in self.running.values() if child.status is not None]
 
     def _start(self) -> None:
-        mariadb = self._servers.enter_context(servers.start_mariadb(self.directory / "mariadb"))
-        self.mariadb_pid = mariadb.child.pid
-        self._redis = redis = servers.start_redis(self.directory / "redis", self._redis_port)
+        mariadb = self._start_mariadb()
+        self.start_redis()
         self.port, self._web = self._listen(len(WEB))
         self.realtime_port, self._realtime = self._listen(len(REALTIME))
         self.run_dir = self.directory / "run"
@@ -122,18 +157,26 @@ class Stack:
             }
         )
         self.root_url = mariadb.url
-        self.env = environment.environment(choice, self._own_person(mariadb.url), redis.url)
+        redis_url = f"redis://{ports.LOOPBACK}:{self._redis_port}/0"
+        own = environment.environment(choice, self._own_person(mariadb.url), redis_url)
+        self.env = own | dict(self._settings)
         self._prepare()
-        for name in PROCESSES:
+        for name in self._processes:
             self.start(name)
         for name in (*WEB, *REALTIME):
-            self.await_start(name)
+            if name in self.running:
+                self.await_start(name)
+
+    def _start_mariadb(self) -> Server:
+        started = servers.start_mariadb(self.directory / "mariadb", self._mariadb_port)
+        self._mariadb = started
+        return started
 
     def _listen(self, count: int) -> tuple[int, list[socket.socket]]:
         """A free port and `count` sockets on it."""
         listeners = listen(ports.LOOPBACK, 0, BACKLOG, count)
         for listener in listeners:
-            self._servers.enter_context(listener)
+            self._sockets.enter_context(listener)
         return listeners[0].getsockname()[1], listeners
 
     def _own_person(self, root_url: str) -> str:
@@ -172,3 +215,9 @@ class Stack:
             if child.status is not None or time.monotonic() > deadline:
                 raise NotReady(f"{name} did not come up:\n{child.last_lines()}")
             time.sleep(0.05)
+
+
+def _kill(server: Server | None) -> None:
+    assert server is not None
+    server.child.process.kill()
+    server.child.process.wait()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,11 +16,15 @@ from dev.chaos.stack import Stack, connect
 from dev.test import temporary_directory
 from stabilizer.env import ROOT
 
+#: Faults last 20 s instead of a few, and what follows a minute later is waited for.
+LONG = os.environ.get("FAULTS") == "long"
+
 
 class Reply(NamedTuple):
     status: int
     document: dict[str, Any]
     request_id: str
+    retry_after_s: int = 0
 
 
 class Service:
@@ -94,7 +99,9 @@ class Service:
             answer = connection.getresponse()
             content = answer.read()
             document = json.loads(content) if content.startswith(b"{") else {}
-            return Reply(answer.status, document, answer.getheader("X-Request-ID", ""))
+            retry_after_s = int(answer.getheader("Retry-After") or 0)
+            request_id = answer.getheader("X-Request-ID", "")
+            return Reply(answer.status, document, request_id, retry_after_s)
 
 
 @pytest.fixture(scope="module")
