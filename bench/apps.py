@@ -79,7 +79,7 @@ class ByHand:
     """A limit that somebody has set, in the place of the one that adapts."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = self.maximum = limit
+        self.limit = self.maximum = self.settled = limit
 
     def ended(self, *_: object, **__: object) -> None:
         """Learns nothing of it."""

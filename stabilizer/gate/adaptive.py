@@ -109,6 +109,10 @@ class Limit(Protocol):
     limit: int
     maximum: int
 
+    @property
+    def settled(self) -> int:
+        """The limit, but for what is tried for a moment."""
+
     def ended(self, kind: Hashable, latency_s: float, in_flight: int, ok: bool = True) -> None:
         """A request is over."""
 
@@ -148,6 +152,11 @@ class AdaptiveLimit:
     def maximum(self, maximum: int) -> None:
         self._maximum = max(1, maximum)
         self._set_limit()
+
+    @property
+    def settled(self) -> int:
+        """The limit, but for what is tried for a moment."""
+        return min(int(self._estimate), self._maximum)
 
     def ended(self, kind: Hashable, latency_s: float, in_flight: int, ok: bool = True) -> None:
         """A request of `kind` took `latency_s` with a slot; `in_flight` slots, its own included.
@@ -244,6 +253,6 @@ class AdaptiveLimit:
         self._rest = SOONEST
 
     def _set_limit(self) -> None:
-        limit = min(int(self._estimate), self._maximum)
+        limit = self.settled
         self._half = (limit + 1) // 2
         self.limit = min(limit, self.trial) if self.trial else limit

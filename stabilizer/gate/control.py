@@ -196,10 +196,9 @@ class Control:
 
     def _signals(self) -> Signals:
         slots = self.slots
-        could = min(self.lease.share, self.useful)
         return Signals(
             self.delays.take(slots.waiting),
-            shrunk=slots.waiting > 0 and slots.limit * 2 <= could,
+            shrunk=slots.waiting > 0 and self.adaptive.settled * 2 <= slots.ordinary,
             open_breakers=sum(each.state is not State.CLOSED for each in (self.reads, self.writes)),
         )
 
