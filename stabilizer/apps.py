@@ -10,7 +10,7 @@ class StabilizerConfig(AppConfig):
 
         # The checks register themselves; tasks that any process publishes go to our broker.
         from stabilizer import celery, checks  # noqa: F401
-        from stabilizer.gate import policy
+        from stabilizer.gate import policy, policy_rows
 
         revision.on_change(policy.table.reload)
-        post_migrate.connect(policy.ensure_rows, sender=apps.get_app_config("ratelimit"))
+        post_migrate.connect(policy_rows.ensure, sender=apps.get_app_config("ratelimit"))

@@ -16,7 +16,8 @@ from audit.search import Search
 from ratelimit.draft import Draft
 from ratelimit.gcra import Charge
 from ratelimit.local import LocalLimits
-from stabilizer.gate.policy import Policy, policies_from_rows
+from stabilizer.gate import policy_rows
+from stabilizer.gate.policy import Policy
 from stabilizer.recorded import ADMITTED, REFUSED, UNTOLD, Attempt, Policies, attempts
 
 #: The record of how many a flood had comes after it: so long what follows is held back.
@@ -83,7 +84,7 @@ def run(
 
     `progress` hears of the seconds of that time that were replayed.
     """
-    current, changed = policies_from_rows(), policies_from_rows(drafts)
+    current, changed = policy_rows.read(), policy_rows.read(drafts)
     names = affected(current, changed)
     begin = since - min(WARM, timedelta(seconds=_longest_s(names, current, changed)))
     replay = Replay(since.timestamp())
@@ -104,7 +105,7 @@ def affected(current: Policies, changed: Policies) -> frozenset[str]:
 
 def unknown(drafts: Sequence[Draft]) -> list[str]:
     """What this cannot tell, each in a sentence."""
-    current, changed = policies_from_rows(), policies_from_rows(drafts)
+    current, changed = policy_rows.read(), policy_rows.read(drafts)
     names = affected(current, changed)
     parts = sorted(
         {

@@ -1,15 +1,15 @@
 """The gate for ASGI: a request gets in, waits for its slot, or hears when to return."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
-from ratelimit.gcra import Charge
-from stabilizer.gate import answers, body, copies, identity, trial, waiting
+from ratelimit.gcra import Verdict
+from stabilizer.gate import answers, body, copies, trial, waiting
 from stabilizer.gate.answers import Answer, Header, Message
 from stabilizer.gate.arrival import ADMISSION, BREAKER, RELEASE, Arrival
 from stabilizer.gate.body import EMPTY, Body, Patience, Receive, Replay, Unread
+from stabilizer.gate.candidate import Candidate
 from stabilizer.gate.control import Control
-from stabilizer.gate.copies import Copy, Keeping
-from stabilizer.gate.identity import Caller
+from stabilizer.gate.copies import Copy, Keeping, Key
 from stabilizer.gate.ticket import Ticket
 from stabilizer.gate.waiting import Outcome
 from stabilizer.serving import Scope, Send
@@ -71,85 +71,79 @@ class Gate:
     async def _judge(
         self, arrival: Arrival, content: Body, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        control, refusals = self.control, self.control.refusals
-        caller = control.identify(arrival, content.small)
-        if isinstance(caller, Answer):
-            await _refuse(arrival, send, caller)
+        control = self.control
+        candidate = control.candidate(arrival, content.small)
+        if isinstance(candidate, Answer):
+            await _refuse(arrival, send, candidate)
             return
-        charges = identity.charges(arrival.policy, caller)
-        ticket = control.ticket(arrival, caller)
-        if verdict := control.limiter.recall(charges):
-            repeat = refusals.over_limits_known(arrival, caller, content, charges, verdict)
-            control.repeats.remember(scope, repeat, verdict.retry_after_s)
-            await _refuse(arrival, send, repeat.answer)
+        if verdict := control.limiter.recall(candidate.charges):
+            await self._refuse_again(candidate, content, verdict, scope, send)
             return
-        breaker = control.breaker(arrival)
-        key = copies.key(arrival, caller, scope["query_string"])
-        copy, renews = control.copy(key, breaker)
-        if copy is not None:
-            await self._give_again(arrival, caller, ticket, charges, copy, send)
+        key = copies.key(arrival, candidate.caller, scope["query_string"])
+        if copy := control.copy(candidate, key):
+            await self._give_again(candidate, copy, send)
             return
-        if control.refuses(arrival) and not renews:
-            await _refuse(arrival, send, control.refusals.pressed(arrival, caller, ticket))
+        if refusal := control.turned_down(candidate):
+            await _refuse(arrival, send, refusal)
             return
-        if breaker is not None and not breaker.admits():
-            await _refuse(arrival, send, refusals.unavailable(arrival, caller, ticket, breaker))
-            return
-        if control.slots.is_hopeless(ticket):
-            await _refuse(arrival, send, refusals.overloaded(arrival, caller, ticket))
-            return
-        with control.slots.expecting(ticket):
-            if arrival.shadow is None:
-                verdict = await control.limiter.charge(charges)
-            else:
-                verdict = await trial.charge(
-                    control.limiter, control.observer, arrival, caller, charges
-                )
+        with control.slots.expecting(candidate.ticket):
+            verdict = await trial.charge(control.limiter, control.observer, candidate)
         if not verdict.allowed:
-            await _refuse(arrival, send, refusals.over_limits(arrival, caller, charges, verdict))
+            await _refuse(arrival, send, control.refusals.over_limits(candidate, verdict))
             return
         if content is not EMPTY:
             receive = Replay(content, receive)
-        if not control.slots.take(ticket):
+        if not control.slots.take(candidate.ticket):
             receive = receive if isinstance(receive, Replay) else Replay(EMPTY, receive)
-            outcome = await self._wait(ticket, receive)
+            outcome = await self._wait(candidate.ticket, receive)
             if outcome is not Outcome.GRANTED:
-                await self._turn_away(arrival, caller, ticket, charges, outcome, send)
+                await self._turn_away(candidate, outcome, send)
                 return
+        await self._serve(candidate, verdict, key, scope, receive, send)
+
+    async def _serve(
+        self,
+        candidate: Candidate,
+        verdict: Verdict,
+        key: Key | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        control, arrival, ticket = self.control, candidate.arrival, candidate.ticket
         added = answers.added(arrival.request_id, verdict)
         answering = Answering(send, added, control, ticket)
         _introduce(scope, arrival)
         scope[RELEASE] = answering.release
-        scope[BREAKER] = breaker
-        scope[ADMISSION] = control.admission(arrival, caller, verdict.quotas)
+        scope[BREAKER] = candidate.breaker
+        scope[ADMISSION] = control.admission(candidate, verdict.quotas)
         answer = Keeping(answering, control.copies, key) if key else answering
         try:
             await self.app(scope, receive, answer)
         finally:
             control.slots.leave(ticket)
             control.herd.served(ticket.kind)
-            control.ended(arrival, ticket, answering.status, answering.began_at)
-            if refunds := control.refundable(arrival, charges, answering.status):
+            control.ended(candidate, answering.status, answering.began_at)
+            if refunds := control.refundable(candidate, answering.status):
                 await control.limiter.refund(refunds)
 
-    async def _give_again(
-        self,
-        arrival: Arrival,
-        caller: Caller,
-        ticket: Ticket,
-        charges: Sequence[Charge],
-        copy: Copy,
-        send: Send,
+    async def _refuse_again(
+        self, candidate: Candidate, content: Body, verdict: Verdict, scope: Scope, send: Send
     ) -> None:
+        """Refuse one whose charges are known to be refused; its like will cost a look."""
+        repeat = self.control.refusals.over_limits_known(candidate, content, verdict)
+        self.control.repeats.remember(scope, repeat, verdict.retry_after_s)
+        await _refuse(candidate.arrival, send, repeat.answer)
+
+    async def _give_again(self, candidate: Candidate, copy: Copy, send: Send) -> None:
         """Answer with a copy: charged like any answer, and without slot, thread and query."""
         control = self.control
-        verdict = await control.limiter.charge(charges)
+        verdict = await control.limiter.charge(candidate.charges)
         if not verdict.allowed:
-            await _refuse(
-                arrival, send, control.refusals.over_limits(arrival, caller, charges, verdict)
-            )
+            refusal = control.refusals.over_limits(candidate, verdict)
+            await _refuse(candidate.arrival, send, refusal)
             return
-        for message in control.given_again(arrival, caller, ticket, copy, verdict):
+        for message in control.given_again(candidate, copy, verdict):
             await send(message)
 
     def _arrive(self, scope: Scope) -> Arrival:
@@ -175,21 +169,13 @@ class Gate:
         control.delays.count(ticket)
         return outcome
 
-    async def _turn_away(
-        self,
-        arrival: Arrival,
-        caller: Caller,
-        ticket: Ticket,
-        charges: Sequence[Charge],
-        outcome: Outcome,
-        send: Send,
-    ) -> None:
+    async def _turn_away(self, candidate: Candidate, outcome: Outcome, send: Send) -> None:
         """No slot in time. Who got nothing pays nothing, and who has left hears nothing."""
         if outcome is Outcome.CLIENT_GONE:
-            self.control.observer.left(arrival.policy)
+            self.control.observer.left(candidate.arrival.policy)
             return
-        await _refuse(arrival, send, self.control.refusals.overloaded(arrival, caller, ticket))
-        await self.control.limiter.refund([*charges, *arrival.beside])
+        await _refuse(candidate.arrival, send, self.control.refusals.overloaded(candidate))
+        await self.control.limiter.refund(candidate.charged)
 
 
 class Answering:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
@@ -18,12 +18,13 @@ from ratelimit.gcra import Charge, Quota, Verdict
 from ratelimit.herd import Herd
 from ratelimit.leases import SlotLease
 from ratelimit.limiter import Limiter
-from stabilizer.gate import answers
+from stabilizer.gate import answers, identity
 from stabilizer.gate.adaptive import AdaptiveLimit, Limit
 from stabilizer.gate.address import Proxies
 from stabilizer.gate.answers import Answer, Message
 from stabilizer.gate.arrival import Admission, Arrival
 from stabilizer.gate.breaker import READS, WRITES, Breaker, Shared, State
+from stabilizer.gate.candidate import Candidate
 from stabilizer.gate.copies import Copies, Copy, Key
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.observer import Observer
@@ -216,7 +217,7 @@ class Control:
             self.adaptive.maximum = self.slots.ordinary
             self.slots.narrow(self.adaptive.limit)
 
-    def ticket(self, arrival: Arrival, caller: Caller) -> Ticket:
+    def _ticket(self, arrival: Arrival, caller: Caller) -> Ticket:
         """Its claim to slots. Who returns when it was told to goes on with what it began."""
         ticket = arrival.ticket(self.clock(), caller)
         if self.herd.is_due(ticket.names):
@@ -228,51 +229,63 @@ class Control:
     ) -> Arrival:
         return Arrival.read(method, path, peer, pairs, self.proxies)
 
-    def identify(self, arrival: Arrival, content: bytes) -> Caller | Answer:
-        """Who calls, or the refusal of somebody who shows a device_code that is none."""
+    def candidate(self, arrival: Arrival, content: bytes) -> Candidate | Answer:
+        """Who asks, and what that costs; or the refusal of one who shows a forged device_code."""
         try:
             caller = arrival.identify(content)
         except (DatabaseError, SynchronousOnlyOperation):
             # The snapshot of callers was never read: the database has been away since the start.
             return self.refusals.nobody_known(arrival)
-        return self.refusals.forged(arrival, caller) if caller.forged else caller
+        if caller.forged:
+            return self.refusals.forged(arrival, caller)
+        charges = identity.charges(arrival.policy, caller)
+        ticket = self._ticket(arrival, caller)
+        return Candidate(arrival, caller, charges, ticket, self._breaker(arrival))
 
-    def refuses(self, arrival: Arrival) -> bool:
-        """Whether such a request is refused at the pressure of now."""
-        return arrival.policy.rank < self.pressure.refuses_below
+    def turned_down(self, candidate: Candidate) -> Answer | None:
+        """The refusal of one for whom nothing has to be asked, because it would be in vain."""
+        rank, breaker = candidate.arrival.policy.rank, candidate.breaker
+        if rank < self.pressure.refuses_below and not candidate.renews:
+            return self.refusals.pressed(candidate)
+        if breaker is not None and not breaker.admits():
+            return self.refusals.unavailable(candidate, breaker)
+        with self.lock:
+            is_hopeless = self.slots.is_hopeless(candidate.ticket)
+        return self.refusals.overloaded(candidate) if is_hopeless else None
 
-    def copy(self, key: Key | None, breaker: Breaker | None) -> tuple[Copy | None, bool]:
-        """The answer to give again instead of asking anew; and whether this request renews it.
+    def copy(self, candidate: Candidate, key: Key | None) -> Copy | None:
+        """The answer to give again instead of asking anew.
 
-        That one is let in although it is sheddable: it asks for all who come in the next seconds.
+        One request renews it, and is let in although it is sheddable: it asks for all who come in
+        the next seconds.
         """
-        pressure = self.pressure
+        pressure, breaker = self.pressure, candidate.breaker
         if key is None or not flags.taken(flags.LISTS_STALE, pressure.level):
-            return None, False
+            return None
         copy = self.copies.find(key)
         if copy is None:
-            return None, False
+            return None
         may_ask = pressure.refuses_below < ALL_BUT_CRITICAL and (not breaker or breaker.admits())
-        renews = may_ask and self.copies.claim(copy)
-        return (None if renews else copy), renews
+        candidate.renews = may_ask and self.copies.claim(copy)
+        return None if candidate.renews else copy
 
     def given_again(
-        self, arrival: Arrival, caller: Caller, ticket: Ticket, copy: Copy, verdict: Verdict
+        self, candidate: Candidate, copy: Copy, verdict: Verdict
     ) -> tuple[Message, Message]:
         """`copy` as the answer to this request, which is counted like any other."""
-        now = self.clock()
-        self.count_use(arrival, caller)
-        self.observer.ended(arrival.policy, 200, now - ticket.asked_at, 0)
+        arrival, now = candidate.arrival, self.clock()
+        self.count_use(arrival, candidate.caller)
+        self.observer.ended(arrival.policy, 200, now - candidate.ticket.asked_at, 0)
         return copy.messages(now, answers.added(arrival.request_id, verdict))
 
-    def breaker(self, arrival: Arrival) -> Breaker | None:
-        """The breaker that counts such a request, if one does."""
+    def _breaker(self, arrival: Arrival) -> Breaker | None:
         if not arrival.policy.breaks:
             return None
         return self.reads if arrival.method in READING else self.writes
 
-    def admission(self, arrival: Arrival, caller: Caller, quotas: tuple[Quota, ...]) -> Admission:
+    def admission(self, candidate: Candidate, quotas: tuple[Quota, ...]) -> Admission:
         """What is left for the application of a request it is given. A key's use is counted."""
+        arrival, caller = candidate.arrival, candidate.caller
         self.count_use(arrival, caller)
         return arrival.admission(caller, quotas, self.pressure.level)
 
@@ -289,20 +302,21 @@ class Control:
                 context=arrival.context,
             )
 
-    def refundable(self, arrival: Arrival, charges: Sequence[Charge], status: int) -> list[Charge]:
+    def refundable(self, candidate: Candidate, status: int) -> list[Charge]:
         """What goes back to a caller whose attempt was answered with `status` (0: with nothing)."""
-        failures = arrival.policy.failures
+        failures = candidate.arrival.policy.failures
         if not failures or not status or status in failures:
             return []
-        return [charge for charge in (*charges, *arrival.beside) if charge.limit.refundable]
+        return [charge for charge in candidate.charged if charge.limit.refundable]
 
-    def ended(self, arrival: Arrival, ticket: Ticket, status: int, answered_at: float) -> None:
+    def ended(self, candidate: Candidate, status: int, answered_at: float) -> None:
         """An admitted request is over. Its answer began at `answered_at`, with `status` 0 never."""
+        policy, ticket = candidate.arrival.policy, candidate.ticket
         self.delays.count(ticket)
         duration_s = answered_at - ticket.asked_at
-        self.observer.ended(arrival.policy, status, duration_s, ticket.waited_s)
+        self.observer.ended(policy, status, duration_s, ticket.waited_s)
         if ticket.level != "critical" and ticket.took_s:
-            self._adapt(arrival.policy.name, ticket, ok=0 < status < 500)
+            self._adapt(policy.name, ticket, ok=0 < status < 500)
 
     def _adapt(self, kind: str, ticket: Ticket, ok: bool) -> None:
         before = self.adaptive.limit

@@ -20,6 +20,7 @@ from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import Arrival
 from stabilizer.gate.body import Body, Unread
 from stabilizer.gate.breaker import Breaker
+from stabilizer.gate.candidate import Candidate
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.observer import Observer
 from stabilizer.gate.repeats import Repeat
@@ -57,24 +58,18 @@ class Refusals:
         self._slots = slots
         self._herd = herd
 
-    def over_limits(
-        self, arrival: Arrival, caller: Caller, charges: Sequence[Charge], verdict: Verdict
-    ) -> Answer:
+    def over_limits(self, candidate: Candidate, verdict: Verdict) -> Answer:
         """The refusal of a caller whose charges were not accepted."""
-        cause = _violated(caller, charges, verdict)
+        arrival, caller = candidate.arrival, candidate.caller
+        cause = _violated(caller, candidate.charges, verdict)
         self._record(arrival, caller, cause, partial(_counters, verdict))
         return answers.over_limits(arrival, verdict)
 
-    def over_limits_known(
-        self,
-        arrival: Arrival,
-        caller: Caller,
-        content: Body,
-        charges: Sequence[Charge],
-        verdict: Verdict,
-    ) -> Repeat:
+    def over_limits_known(self, candidate: Candidate, content: Body, verdict: Verdict) -> Repeat:
         """The refusal of a caller whose charges are known to be refused, for it to hear again."""
-        cause, told = _violated(caller, charges, verdict), partial(_counters, verdict)
+        arrival, caller = candidate.arrival, candidate.caller
+        cause = _violated(caller, candidate.charges, verdict)
+        told = partial(_counters, verdict)
         self._record(arrival, caller, cause, told)
         answer = answers.over_limits(arrival, verdict)
         return Repeat(arrival, caller, content, (cause, told), answer)
@@ -84,33 +79,35 @@ class Refusals:
         self._record(arrival, repeat.caller, *repeat.why)
         return repeat.answer_to(arrival)
 
-    def overloaded(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
+    def overloaded(self, candidate: Candidate) -> Answer:
         """The refusal of a request for which there was no slot in time."""
-        return self._sent_away(arrival, caller, ticket, "slots")
+        return self._sent_away(candidate, "slots")
 
-    def pressed(self, arrival: Arrival, caller: Caller, ticket: Ticket) -> Answer:
+    def pressed(self, candidate: Candidate) -> Answer:
         """The refusal of a request that others are more important than, under pressure."""
-        return self._sent_away(arrival, caller, ticket, "pressure")
+        return self._sent_away(candidate, "pressure")
 
-    def _sent_away(self, arrival: Arrival, caller: Caller, ticket: Ticket, why: str) -> Answer:
-        wait_s = self._herd.retry_after(ticket.kind, self._slots.capacity, ticket.names)
+    def _sent_away(self, candidate: Candidate, why: str) -> Answer:
+        arrival, caller, ticket = candidate.arrival, candidate.caller, candidate.ticket
+        wait_s = self._turn_s(ticket)
         cause = _cause(caller, why, arrival.policy.name)
         told = partial(self._slots_then, ticket, wait_s)
         self._record(arrival, caller, cause, told, ticket.waited_s)
         return answers.overloaded(arrival, wait_s)
 
-    def unavailable(
-        self, arrival: Arrival, caller: Caller, ticket: Ticket, breaker: Breaker
-    ) -> Answer:
+    def unavailable(self, candidate: Candidate, breaker: Breaker) -> Answer:
         """The refusal of a request that would only find out that the database cannot be asked.
 
         The wait is for the breaker's next probe, and then for a turn: they must not all come in the
         second of the probe.
         """
-        turn_s = self._herd.retry_after(ticket.kind, self._slots.capacity, ticket.names)
+        arrival, caller = candidate.arrival, candidate.caller
         cause = _cause(caller, "breaker", breaker.name)
         self._record(arrival, caller, cause, partial(_breaker_then, breaker))
-        return answers.unavailable(arrival, breaker.retry_after_s + turn_s)
+        return answers.unavailable(arrival, breaker.retry_after_s + self._turn_s(candidate.ticket))
+
+    def _turn_s(self, ticket: Ticket) -> int:
+        return self._herd.retry_after(ticket.kind, self._slots.capacity, ticket.names)
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:
         """The refusal of a body that is too large, or did not come."""

@@ -15,14 +15,15 @@ from zlib import crc32
 
 from ratelimit.gcra import Charge, Verdict
 from ratelimit.limiter import UNLIMITED, Limiter
-from stabilizer.gate import identity
+from stabilizer.gate import identity, policy_rows
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.observer import Observer
-from stabilizer.gate.policy import Policy, Rule, policies_from_rows
+from stabilizer.gate.policy import Policy, Rule
 
 if TYPE_CHECKING:
     from ratelimit.models import Rollout
     from stabilizer.gate.arrival import Arrival
+    from stabilizer.gate.candidate import Candidate
 
 logger = logging.getLogger(__name__)
 
@@ -83,22 +84,18 @@ def beside(policies: Mapping[str, Policy], rollout: "Rollout | None") -> Mapping
     except draft.BadDraft as error:
         logger.error("the roll-out %s is left aside: %s", rollout, error)
         return policies
-    changed = policies_from_rows(plans)
+    changed = policy_rows.read(plans)
     return MappingProxyType(
         {name: _tried(policy, changed[name], rollout) for name, policy in policies.items()}
     )
 
 
-async def charge(
-    limiter: Limiter,
-    observer: Observer,
-    arrival: "Arrival",
-    caller: Caller,
-    charges: Sequence[Charge],
-) -> Verdict:
-    """The verdict of the policy that decides; what both would do is counted."""
-    assert arrival.shadow is not None
-    beside = arrival.shadow.charges(caller)
+async def charge(limiter: Limiter, observer: Observer, candidate: "Candidate") -> Verdict:
+    """The verdict of the policy that decides; where another is tried, what both would do counts."""
+    arrival, charges = candidate.arrival, candidate.charges
+    if arrival.shadow is None:
+        return await limiter.charge(charges)
+    beside = arrival.shadow.charges(candidate.caller)
     if not beside:
         verdict, other = await limiter.charge(charges), UNLIMITED
     else:
@@ -108,16 +105,12 @@ async def charge(
     return verdict
 
 
-def charge_now(
-    limiter: Limiter,
-    observer: Observer,
-    arrival: "Arrival",
-    caller: Caller,
-    charges: Sequence[Charge],
-) -> Verdict:
+def charge_now(limiter: Limiter, observer: Observer, candidate: "Candidate") -> Verdict:
     """`charge` for threads."""
-    assert arrival.shadow is not None
-    beside = arrival.shadow.charges(caller)
+    arrival, charges = candidate.arrival, candidate.charges
+    if arrival.shadow is None:
+        return limiter.charge_now(charges)
+    beside = arrival.shadow.charges(candidate.caller)
     if not beside:
         verdict, other = limiter.charge_now(charges), UNLIMITED
     else:

@@ -6,7 +6,7 @@ same.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -14,14 +14,14 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from accounts.answers import is_well
-from ratelimit.gcra import Charge, Verdict
-from stabilizer.gate import answers, identity, trial
+from ratelimit.gcra import Verdict
+from stabilizer.gate import answers, trial
 from stabilizer.gate.answers import Answer
 from stabilizer.gate.arrival import ADMISSION, Arrival
 from stabilizer.gate.body import Unread, announced_above
 from stabilizer.gate.breaker import watched
+from stabilizer.gate.candidate import Candidate
 from stabilizer.gate.control import Control
-from stabilizer.gate.identity import Caller
 from stabilizer.gate.ticket import State, Ticket
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -45,38 +45,36 @@ class GateMiddleware:
         content = _unchunked(request, arrival) or _body(request, arrival)
         if isinstance(content, Unread):
             return _response(arrival, self.control.refusals.unread(arrival, content))
-        caller = self.control.identify(arrival, content)
-        if isinstance(caller, Answer):
-            return _response(arrival, caller)
-        ticket = self.control.ticket(arrival, caller)
-        if self.control.refuses(arrival):
-            return _response(arrival, self.control.refusals.pressed(arrival, caller, ticket))
-        breaker = self.control.breaker(arrival)
-        if breaker is not None and not breaker.admits():
-            refusal = self.control.refusals.unavailable(arrival, caller, ticket, breaker)
+        candidate = self.control.candidate(arrival, content)
+        if isinstance(candidate, Answer):
+            return _response(arrival, candidate)
+        known = self.control.limiter.recall(candidate.charges)
+        if not known and (refusal := self.control.turned_down(candidate)):
             return _response(arrival, refusal)
-        charges = identity.charges(arrival.policy, caller)
-        limiter = self.control.limiter
-        verdict = limiter.recall(charges) or self._charge(arrival, caller, charges)
+        verdict = known or self._charge(candidate)
         if not verdict.allowed:
-            refusal = self.control.refusals.over_limits(arrival, caller, charges, verdict)
-            return _response(arrival, refusal)
-        if not self._wait(ticket):
-            limiter.refund_now([*charges, *arrival.beside])
-            return _response(arrival, self.control.refusals.overloaded(arrival, caller, ticket))
-        admission = self.control.admission(arrival, caller, verdict.quotas)
+            return _response(arrival, self.control.refusals.over_limits(candidate, verdict))
+        return self._serve(request, candidate, verdict)
+
+    def _serve(
+        self, request: HttpRequest, candidate: Candidate, verdict: Verdict
+    ) -> HttpResponseBase:
+        control, arrival, breaker = self.control, candidate.arrival, candidate.breaker
+        if not self._wait(candidate.ticket):
+            control.limiter.refund_now(candidate.charged)
+            return _response(arrival, control.refusals.overloaded(candidate))
+        admission = control.admission(candidate, verdict.quotas)
         request.META[ADMISSION] = admission
         request.pressure = admission.pressure  # type: ignore[attr-defined]
-        response = watched(breaker, lambda: self._served(request, ticket), is_well)
+        response = watched(breaker, lambda: self._served(request, candidate.ticket), is_well)
         if response is None:
             # It has opened while this one waited for its slot.
             assert breaker is not None
-            self._end(ticket)
-            limiter.refund_now([*charges, *arrival.beside])
-            refusal = self.control.refusals.unavailable(arrival, caller, ticket, breaker)
-            return _response(arrival, refusal)
-        self.control.ended(arrival, ticket, response.status_code, self.control.clock())
-        limiter.refund_now(self.control.refundable(arrival, charges, response.status_code))
+            self._end(candidate.ticket)
+            control.limiter.refund_now(candidate.charged)
+            return _response(arrival, control.refusals.unavailable(candidate, breaker))
+        control.ended(candidate, response.status_code, control.clock())
+        control.limiter.refund_now(control.refundable(candidate, response.status_code))
         for name, value in answers.added(arrival.request_id, verdict):
             response[name.decode()] = value.decode()
         return response
@@ -90,11 +88,8 @@ class GateMiddleware:
             meta["wsgi.url_scheme"] = "https"
         return arrival
 
-    def _charge(self, arrival: Arrival, caller: Caller, charges: Sequence[Charge]) -> Verdict:
-        control = self.control
-        if arrival.shadow is None:
-            return control.limiter.charge_now(charges)
-        return trial.charge_now(control.limiter, control.observer, arrival, caller, charges)
+    def _charge(self, candidate: Candidate) -> Verdict:
+        return trial.charge_now(self.control.limiter, self.control.observer, candidate)
 
     def _wait(self, ticket: Ticket) -> bool:
         control = self.control

@@ -15,7 +15,8 @@ from pairing.oauth import DEVICE_GRANT
 from ratelimit import shared_networks
 from ratelimit.gcra import Limit
 from ratelimit.models import LimitRow
-from stabilizer.gate.policy import DEFAULTS, Policy, Rule, ensure_rows
+from stabilizer.gate import policy_rows
+from stabilizer.gate.policy import DEFAULTS, Policy, Rule
 from tests.stabilizer.gate.door import Door, create
 from tests.stabilizer.gate.policies import limited
 
@@ -229,7 +230,7 @@ async def test_parallel_tries_cannot_pass_together(door, app):
 @pytest.fixture
 def edited_logins(db, policies_in_force):
     """Three wrong passwords in an hour, by rows of the database."""
-    ensure_rows()
+    policy_rows.ensure()
     rows = LimitRow.objects.filter(policy__name="login", name="person")
     rows.update(quantity=3, window_s=3600)
     policies_in_force.reload()

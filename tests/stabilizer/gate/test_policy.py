@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ratelimit import revision
 from ratelimit.models import LimitRow, PolicyRow
-from stabilizer.gate import policy
-from stabilizer.gate.policy import DEFAULTS, ensure_rows, route
+from stabilizer.gate import policy, policy_rows
+from stabilizer.gate.policy import DEFAULTS, route
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def numbers(name: str) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.django_db
 def test_the_rows_say_what_the_code_says_and_are_made_once():
-    ensure_rows()
-    ensure_rows()
+    policy_rows.ensure()
+    policy_rows.ensure()
     assert PolicyRow.objects.count() == len(DEFAULTS)
     policy.table.reload()
     assert dict(policy.table.policies) == dict(DEFAULTS)
@@ -105,7 +105,7 @@ def test_the_rows_say_what_the_code_says_and_are_made_once():
 def test_an_edited_row_wins_and_its_other_numbers_stay():
     LimitRow.objects.filter(policy__name="pairing.create", name="udid").update(quantity=7)
     PolicyRow.objects.filter(name="me").update(criticality="sheddable", weight=0, wait_ms=99)
-    ensure_rows()
+    policy_rows.ensure()
     policy.table.reload()
     assert numbers("pairing.create") == {
         "udid": (7, 300),
@@ -165,7 +165,7 @@ def test_the_queue_wait_of_the_settings_bounds_that_of_a_policy(settings):
 
 @pytest.mark.django_db(transaction=True)
 def test_an_edit_takes_effect_on_running_processes_within_two_seconds(redis_client):
-    ensure_rows()
+    policy_rows.ensure()
     revision.start()
     try:
         _until(lambda: policy.table.policies is not DEFAULTS)
