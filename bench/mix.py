@@ -47,7 +47,7 @@ def rows(place: Place) -> Iterator[Row]:
     for multiple in multiples:
         for sort in MIX:
             ours = tuple(each.success(OURS, multiple, sort) for each in rounds)
-            # At five times the capacity the critical calls alone are all that can be served.
+            # At five times the capacity the critical calls alone are as many as can be served.
             goal = at_least(99.9) if sort == "critical" else None
             yield Row(
                 f"{sort} calls at {multiple} times the capacity: answered", "%", ours, (), goal

@@ -45,7 +45,7 @@ class Desk:
                 raise Unavailable
         try:
             done = await self._pool.submit(
-                lambda: watched(control.writes, lambda: _with_live_connections(act))
+                lambda: watched(control.writes, lambda: _with_live_connections(act)), urgent=True
             )
         finally:
             control.slots.leave(ticket)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
@@ -54,7 +55,9 @@ class Task(Generic[T]):
 
 
 class Pool:
-    """`size` daemon threads, started at the first submission, that take work in order of arrival.
+    """`size` daemon threads, started at the first submission, that take what is urgent first.
+
+    Otherwise they take work in the order in which it was submitted.
 
     `on_idle` runs in a thread that had nothing to do for `idle_s` seconds, and when it ends: there
     it gives back what it keeps for itself, such as database connections.
@@ -64,22 +67,26 @@ class Pool:
         self.size = size
         self._on_idle = on_idle
         self._idle_s = idle_s
-        self._tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
+        self._urgent: deque[Task[Any]] = deque()
+        self._ordinary: deque[Task[Any]] = deque()
+        #: True for each task that was submitted, False for each thread that shall end.
+        self._orders: SimpleQueue[bool] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def submit(self, function: Callable[[], T]) -> Work[T]:
+    def submit(self, function: Callable[[], T], *, urgent: bool = False) -> Work[T]:
         """Have a thread call `function`; must be called in a running event loop."""
         if not self._threads:
             self._start()
         task = Task(function)
-        self._tasks.put(task)
+        (self._urgent if urgent else self._ordinary).append(task)
+        self._orders.put(True)
         return task.work
 
     def close(self, timeout_s: float = 10) -> bool:
         """End the threads after the work already submitted; False if one did not end in time."""
         threads, self._threads = self._threads, []
         for _ in threads:
-            self._tasks.put(None)
+            self._orders.put(False)
         for thread in threads:
             thread.join(timeout_s)
         return not any(thread.is_alive() for thread in threads)
@@ -95,12 +102,20 @@ class Pool:
     def _run(self) -> None:
         while True:
             try:
-                task = self._tasks.get(timeout=self._idle_s)
+                is_work = self._orders.get(timeout=self._idle_s)
             except Empty:
                 self._on_idle()
                 continue
-            if task is None:
+            if not is_work:
                 break
+            task = self._next()
             task.run()
             del task  # an idle thread keeps no request alive
         self._on_idle()
+
+    def _next(self) -> Task[Any]:
+        # There are never fewer tasks than orders that were taken, whichever thread takes which.
+        try:
+            return self._urgent.popleft()
+        except IndexError:
+            return self._ordinary.popleft()

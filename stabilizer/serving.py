@@ -130,7 +130,8 @@ class Serving:
         client = Client(receive)
         exchange = Exchange(scope, body, send, client, asyncio.get_running_loop())
         try:
-            await self._pool.submit(lambda: self._respond(exchange))
+            urgent = getattr(scope.get("stabilizer.admission"), "criticality", "") == "critical"
+            await self._pool.submit(lambda: self._respond(exchange), urgent=urgent)
             if exchange.answer is not None and not client.gone:
                 await self._send(exchange.answer, exchange)
         finally:

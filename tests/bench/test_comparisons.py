@@ -114,8 +114,8 @@ def test_what_is_critical_is_served_before_the_rest(place: Place) -> None:
     offered = mix.offered(place, CONTESTANTS[OURS], rate=500, per_s=100)
     critical, normal, sheddable = (offered.outcomes[sort].success for sort in mix.MIX)
 
-    assert critical > normal > 0
-    assert normal >= sheddable
+    assert critical > 0.9
+    assert critical > normal >= sheddable
 
 
 def test_others_have_their_share_beside_one_that_floods(place: Place) -> None:

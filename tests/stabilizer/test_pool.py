@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
-from stabilizer.pool import Pool
+from stabilizer.pool import Pool, Work
 
 
 @pytest.fixture
@@ -94,3 +95,18 @@ async def test_closing_reports_a_thread_that_does_not_end():
     assert not await asyncio.to_thread(pool.close, 0.01)
     proceed.set()
     assert await work
+
+
+async def test_what_is_urgent_is_taken_before_what_waits_already():
+    pool, held = Pool(1, on_idle=lambda: None), threading.Event()
+    order: list[str] = []
+    works: list[Work[Any]] = [
+        pool.submit(held.wait),
+        pool.submit(lambda: order.append("first")),
+        pool.submit(lambda: order.append("second")),
+        pool.submit(lambda: order.append("urgent"), urgent=True),
+    ]
+    held.set()
+    await asyncio.gather(*works)
+    assert order == ["urgent", "first", "second"]
+    assert pool.close()
