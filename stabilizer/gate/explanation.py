@@ -77,7 +77,8 @@ class Explanation:
         yield _("method"), str(detail.get("method", ""))
         yield _("tenant"), first.tenant or _("none known")
         yield _("caller"), first.actor or _("shows no key")
-        yield _("network"), str(detail.get("network", ""))
+        of_first = _("; of the first, as the counters are") if self.trace.number > 1 else ""
+        yield _("network"), str(detail.get("network", "")) + of_first
         yield _("counted by"), ", ".join(map(str, detail.get("keys", ())))
 
     def _share(self, flood: Flood) -> str:
@@ -105,7 +106,8 @@ def unknown() -> str:
     """What to say of an id of which nothing is known."""
     return _(
         "Nothing is known of this id: it is of no refusal of ours and of no event in the trail, or"
-        " the day of its record was dropped. What is admitted and changes nothing leaves no record."
+        " its record is still on its way, or the day of its record was dropped. What is admitted"
+        " and changes nothing leaves no record."
     )
 
 

@@ -58,3 +58,9 @@ def test_promtool_finds_nothing_to_complain_of(text):
         ["promtool", "check", "metrics"], input=whole, capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_a_policy_in_roll_out_is_told_by_what_it_would_do():
+    lines = exposition.text({("trial", "pairing.create:12.3", "refused"): 7}).splitlines()
+    name = "stabilizer_policy_trial_total"
+    assert f'{name}{{trial="pairing.create:12.3",outcome="refused"}} 7' in lines
