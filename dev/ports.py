@@ -11,3 +11,15 @@ def free() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_pair() -> int:
+    """The first of two neighbours that are free: `make up` takes the next one for its gateway."""
+    while True:
+        port = free()
+        with socket.socket() as neighbour:
+            try:
+                neighbour.bind((LOOPBACK, port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port

@@ -31,7 +31,7 @@ class Web:
     """A web process that can be killed and started again on the same port."""
 
     def __init__(self) -> None:
-        self.port = ports.free()
+        self.port = ports.free_pair()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[str] | None = None
 

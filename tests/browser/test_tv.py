@@ -30,7 +30,7 @@ class Gateway:
     """A process of role `realtime` that can be ended and started again on the same port."""
 
     def __init__(self, site: str) -> None:
-        self.port = ports.free()
+        self.port = ports.free_pair()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = processes.environment(PUBLIC_URL=site, REALTIME_URL=self.url)
         self._process: subprocess.Popen[bytes] | None = None

@@ -75,7 +75,7 @@ def is_gone(pid: int) -> bool:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     run_dir = tmp_path_factory.mktemp("up")
-    port = ports.free()
+    port = ports.free_pair()
     process = start(run_dir, port, run_dir / "output")
     try:
         wait_for(lambda: (run_dir / "up.env").exists() or process.poll() is not None, START_S)
@@ -165,7 +165,7 @@ def test_a_second_one_says_who_holds_the_port(up: Running, tmp_path: Path) -> No
 def test_a_second_one_in_the_same_directory_says_where_the_first_is(
     up: Running, tmp_path: Path
 ) -> None:
-    second = start(up.run_dir, ports.free(), tmp_path / "output")
+    second = start(up.run_dir, ports.free_pair(), tmp_path / "output")
 
     assert second.wait(30) == 70
     assert up.facts["BASE_URL"] in (tmp_path / "output").read_text(encoding="utf-8")
@@ -175,7 +175,7 @@ def test_a_second_one_in_the_same_directory_says_where_the_first_is(
 def test_a_child_that_dies_ends_everything_with_its_log(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     output = tmp_path / "output"
-    process = start(run_dir, ports.free(), output)
+    process = start(run_dir, ports.free_pair(), output)
     wait_for(lambda: (run_dir / "up.env").exists() or process.poll() is not None, START_S)
     facts = environment.read(run_dir / "up.env")
     os.kill(int(facts["WEB_PIDS"].split()[0]), signal.SIGKILL)
