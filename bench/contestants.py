@@ -42,46 +42,30 @@ def throttled(place: Place, per_s: float) -> AbstractContextManager[Door]:
     return doors.granian("wsgi", "wsgi", place, BENCH_RATE=f"{per_s:.0f}")
 
 
-@contextmanager
-def behind_haproxy(place: Place, per_s: float) -> Iterator[Door]:
-    with (
-        doors.granian("wsgi", "wsgi", place) as wsgi,
-        proxies.haproxy(wsgi, place, queue_ms=QUEUE_MS) as door,
-    ):
-        yield door
+def behind(proxy: Callable[[Door, Place, float], AbstractContextManager[Door]]) -> Start:
+    """A WSGI server with `proxy` in front of it."""
+
+    @contextmanager
+    def start(place: Place, per_s: float) -> Iterator[Door]:
+        with doors.granian("wsgi", "wsgi", place) as wsgi, proxy(wsgi, place, per_s) as door:
+            yield door
+
+    return start
 
 
-@contextmanager
-def behind_envoy(place: Place, per_s: float) -> Iterator[Door]:
-    with doors.granian("wsgi", "wsgi", place) as wsgi, proxies.envoy(wsgi, place) as door:
-        yield door
-
-
-@contextmanager
-def behind_envoy_limited(place: Place, per_s: float) -> Iterator[Door]:
-    with (
-        doors.granian("wsgi", "wsgi", place) as wsgi,
-        proxies.envoy(wsgi, place, per_s=per_s) as door,
-    ):
-        yield door
-
-
-@contextmanager
-def behind_nginx(place: Place, per_s: float) -> Iterator[Door]:
-    with (
-        doors.granian("wsgi", "wsgi", place) as wsgi,
-        proxies.nginx(wsgi, place, per_s=per_s, queue_ms=QUEUE_MS) as door,
-    ):
-        yield door
-
-
+HAPROXY = behind(lambda wsgi, place, _: proxies.haproxy(wsgi, place, queue_ms=QUEUE_MS))
+ENVOY = behind(lambda wsgi, place, _: proxies.envoy(wsgi, place))
+ENVOY_LIMITED = behind(lambda wsgi, place, per_s: proxies.envoy(wsgi, place, per_s=per_s))
+NGINX = behind(
+    lambda wsgi, place, per_s: proxies.nginx(wsgi, place, per_s=per_s, queue_ms=QUEUE_MS)
+)
 OURS = "gate and pool"
 CONTESTANTS: Mapping[str, Contestant] = {
     OURS: Contestant(ours),
-    "HAProxy maxconn, WSGI": Contestant(behind_haproxy),
-    "Envoy adaptive concurrency, WSGI": Contestant(behind_envoy),
-    "Envoy local rate limit, WSGI": Contestant(behind_envoy_limited),
-    "nginx limit_req and limit_conn, WSGI": Contestant(behind_nginx),
+    "HAProxy maxconn, WSGI": Contestant(HAPROXY),
+    "Envoy adaptive concurrency, WSGI": Contestant(ENVOY),
+    "Envoy local rate limit, WSGI": Contestant(ENVOY_LIMITED),
+    "nginx limit_req and limit_conn, WSGI": Contestant(NGINX),
     "django-smart-ratelimit, WSGI": Contestant(throttled, "/smart"),
     "REST framework's throttle, WSGI": Contestant(throttled, "/drf"),
     "Django's ASGI handler alone": Contestant(unprotected),

@@ -115,6 +115,7 @@ def test_what_is_critical_is_served_before_the_rest(place: Place) -> None:
     offered = mix.offered(place, CONTESTANTS[OURS], rate=300, per_s=100)
     critical, normal, sheddable = (offered.outcomes[sort].success for sort in mix.MIX)
 
+    assert critical > 0.9
     assert critical > normal >= sheddable
 
 
