@@ -215,7 +215,7 @@ async def test_idle_sockets_and_slow_handshakes_are_closed_in_five_seconds(
         await asyncio.to_thread(approve, service, tv)
         await tv.hears("approved", within_s=2)
         # 5 s after each was taken, and 2 more for a client that does not answer the close frame.
-        service.await_(lambda: _still_open(opened) == 0, "idle sockets to be closed", 30)
+        service.await_(lambda: _still_open(opened) == 0, "idle sockets to be closed", 10)
     for each in opened:
         each.close()
     service.await_(lambda: _descriptors(service) <= before + 10, "descriptors to be given back")
