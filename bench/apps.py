@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from typing import Any
 
@@ -20,7 +21,7 @@ from stabilizer.gate.address import Proxies  # noqa: E402
 from stabilizer.gate.admission import Application, Gate  # noqa: E402
 from stabilizer.gate.arrival import Arrival  # noqa: E402
 from stabilizer.gate.control import Control  # noqa: E402
-from stabilizer.server import GC_THRESHOLDS, calm_collector  # noqa: E402
+from stabilizer.server import GC_THRESHOLDS, SWITCH_S, calm_collector  # noqa: E402
 from stabilizer.serving import Serving  # noqa: E402
 
 
@@ -111,3 +112,4 @@ gated_at_once = Gate(pooled, Control(herd=AtOnce()))
 
 # As our own server does before it serves, and here for every door alike.
 calm_collector(GC_THRESHOLDS)
+sys.setswitchinterval(SWITCH_S)

@@ -33,11 +33,11 @@ class Flood:
 
     def others(self, per_s: float) -> list[Stream]:
         rate = SHARE * per_s
-        return [Stream(f"other {n}", self.of_other(n), rate) for n in range(OTHERS)]
+        return [Stream(f"other {n}", [self.of_other(n)], rate) for n in range(OTHERS)]
 
     def flood(self, per_s: float) -> list[Stream]:
         rate = TIMES * SHARE * per_s / self.crowd
-        return [Stream(f"flood {n}", self.of_flood(n), rate) for n in range(self.crowd)]
+        return [Stream(f"flood {n}", [self.of_flood(n)], rate) for n in range(self.crowd)]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def share(place: Place) -> float:
     rate = TIMES * mix.capacity(place)
     with doors.uvicorn("timed", place) as door:
         timings(door)
-        stream = Stream("all", REQUEST, rate)
+        stream = Stream("all", [REQUEST], rate)
         offered = arrivals.offer(
             place, door.port, [stream], load_s=2 * place.load_s, deadline_s=PATIENCE_S, lead_s=0
         )

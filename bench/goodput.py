@@ -78,7 +78,7 @@ def offered(place: Place, contestant: Contestant, rate: float, per_s: float) -> 
     ask = _ask(contestant.prefix + PATH)
     with contestant.start(place, per_s) as door:
         saturation.load(place, door.port, [ask], clients=CLIENTS, load_s=place.load_s / 4)
-        streams = [Stream(ALL, ask.decode(), rate)]
+        streams = [Stream(ALL, [ask.decode()], rate)]
         return arrivals.offer(place, door.port, streams, load_s=place.load_s, deadline_s=DEADLINE_S)
 
 

@@ -99,7 +99,7 @@ def capacity(place: Place) -> float:
 def offered(place: Place, contestant: Contestant, rate: float, per_s: float) -> Offered:
     """What a contestant, begun anew, makes of `rate` calls a second."""
     streams = [
-        Stream(sort, _words(words, contestant.prefix), share * rate)
+        Stream(sort, [_words(words, contestant.prefix)], share * rate)
         for sort, (share, words) in MIX.items()
     ]
     with contestant.start(place, per_s) as door:

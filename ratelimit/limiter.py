@@ -43,16 +43,19 @@ class Limiter:
         self.unhurried: Callable[[], bool] = lambda: False
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches] = WeakKeyDictionary()
 
-    async def charge(self, charges: Sequence[Charge]) -> Verdict:
-        """Decides these charges in one script call with all that arrive at the same time."""
+    async def charge(self, charges: Sequence[Charge], *, urgent: bool = False) -> Verdict:
+        """Decides these charges in one script call with all that arrive at the same time.
+
+        What is urgent waits for no others, even where nobody else is in a hurry.
+        """
         if not charges:
             return UNLIMITED
         if refusal := self._refuse_early(charges):
             return refusal
-        return await self._batches_here().add(charges)
+        return await self._batches_here().add(charges, urgent)
 
     async def charge_beside(
-        self, charges: Sequence[Charge], shadow: Sequence[Charge]
+        self, charges: Sequence[Charge], shadow: Sequence[Charge], *, urgent: bool = False
     ) -> tuple[Verdict, Verdict]:
         """`charge`, and what `shadow` would have got, which has accounts of its own.
 
@@ -63,7 +66,9 @@ class Limiter:
         if refusal := self._refuse_early(charges):
             return refusal, refusal
         batches = self._batches_here()
-        enforced, counted = await asyncio.gather(batches.add(charges), batches.add(shadow))
+        enforced, counted = await asyncio.gather(
+            batches.add(charges, urgent), batches.add(shadow, urgent)
+        )
         return enforced, counted
 
     def charge_beside_now(
@@ -164,11 +169,15 @@ class Batches:
         self._loop = loop
         self._waiting: deque[Pending] = deque()
         self._sender: asyncio.Task[None] | None = None
+        #: Set when one comes who waits for no others.
+        self._hurry = asyncio.Event()
 
-    def add(self, charges: Sequence[Charge]) -> asyncio.Future[Verdict]:
+    def add(self, charges: Sequence[Charge], urgent: bool) -> asyncio.Future[Verdict]:
         """The verdict to await."""
         verdict: asyncio.Future[Verdict] = self._loop.create_future()
         self._waiting.append((charges, verdict))
+        if urgent:
+            self._hurry.set()
         if self._sender is None:
             # A task begins after all that is ready now: what arrived together goes together.
             self._sender = self._loop.create_task(self._send())
@@ -179,11 +188,17 @@ class Batches:
             while self._waiting:
                 if self._limiter.unhurried():
                     # More will have come by then, and a call costs the same for all of them.
-                    await asyncio.sleep(GATHER_S)
+                    await self._gather()
+                self._hurry.clear()
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                 await self._decide(batch)
         finally:
             self._sender = None
+
+    async def _gather(self) -> None:
+        timer = self._loop.call_later(GATHER_S, self._hurry.set)
+        await self._hurry.wait()
+        timer.cancel()
 
     async def _decide(self, batch: list[Pending]) -> None:
         limiter = self._limiter

@@ -45,6 +45,9 @@ DRAIN_S = 10
 WS_BYTES = 64 * 1024
 EXIT_PORT_TAKEN = 70
 EXIT_CONFIGURATION = 78
+#: An event loop that waits 5 ms for each of a request's steps, as it does by default, is slow where
+#: only one thread computes. Few do at a time (`pool`), so that switching often costs little.
+SWITCH_S = 0.0005
 #: Requests leave few cycles behind; the first collection of Django's own objects costs 50 ms.
 GC_THRESHOLDS = (20_000, 20, 50)
 #: A full collection among 10,000 waiting sockets stops the process for half a second.
@@ -63,7 +66,7 @@ class Role:
     http: type[asyncio.Protocol]
     ws: Any
     gc_thresholds: tuple[int, int, int]
-    #: How long a thread keeps the interpreter from the event loop.
+    #: How long a thread that computes keeps the interpreter from the event loop.
     switch_s: float
     #: Connections taken in one turn of the event loop.
     at_a_time: int
@@ -75,13 +78,13 @@ class Role:
 
 
 ROLES = {
-    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS, 0.005, 32),
+    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS, SWITCH_S, 32),
     "realtime": Role(
         "stabilizer.gateway",
         ImpatientProtocol,
         WaitingProtocol,
         GC_OF_WAITING,
-        switch_s=0.0005,
+        switch_s=SWITCH_S,
         at_a_time=4,
         rest_s=0.010,
         keep_alive_s=5,

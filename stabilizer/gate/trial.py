@@ -93,13 +93,14 @@ def beside(policies: Mapping[str, Policy], rollout: "Rollout | None") -> Mapping
 async def charge(limiter: Limiter, observer: Observer, candidate: "Candidate") -> Verdict:
     """The verdict of the policy that decides; where another is tried, what both would do counts."""
     arrival, charges = candidate.arrival, candidate.charges
+    urgent = candidate.ticket.level == "critical"
     if arrival.shadow is None:
-        return await limiter.charge(charges)
+        return await limiter.charge(charges, urgent=urgent)
     beside = arrival.shadow.charges(candidate.caller)
     if not beside:
-        verdict, other = await limiter.charge(charges), UNLIMITED
+        verdict, other = await limiter.charge(charges, urgent=urgent), UNLIMITED
     else:
-        verdict, other = await limiter.charge_beside(charges, beside)
+        verdict, other = await limiter.charge_beside(charges, beside, urgent=urgent)
     if not _counted(observer, arrival, beside, verdict, other):
         await limiter.refund(beside)
     return verdict

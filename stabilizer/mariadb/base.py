@@ -2,7 +2,8 @@
 
 Django brackets a transaction with SET autocommit=0, COMMIT and SET autocommit=1. Here the server
 stays at autocommit=1, BEGIN travels with the transaction's first statement, and writes that nobody
-reads back (`postponed`) travel with the next statement or with COMMIT.
+reads back (`postponed`) travel with the next statement or with COMMIT. While the server works, the
+serving thread says that it is `waiting`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 from django.db import IntegrityError
 from django.db.backends.mysql import base
 from MySQLdb import OperationalError
+
+from stabilizer.work import waiting
 
 BEGIN = b"BEGIN"
 SEPARATOR = b"; "
@@ -27,7 +30,8 @@ class Cursor(base.CursorWrapper):
     def execute(self, query: Any, args: Any = None) -> Any:
         cursor, database = self.cursor, self._database
         if not (database.owed or database.postpones):
-            return super().execute(query, args)
+            with waiting:
+                return super().execute(query, args)
         own = cursor._mogrify(query, args)
         database.owed.append(own)
         if database.postpones:
@@ -43,7 +47,8 @@ class Cursor(base.CursorWrapper):
         if statements := self._database.owed:
             self._database.owed = []
             _translated(lambda: send(self.cursor, statements))
-        return super().executemany(query, args)
+        with waiting:
+            return super().executemany(query, args)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -68,7 +73,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self.owed = []
-        return super().get_new_connection({**conn_params, "autocommit": True})
+        with waiting:
+            return super().get_new_connection({**conn_params, "autocommit": True})
 
     def create_cursor(self, name: Any = None) -> Any:
         return Cursor(self.connection.cursor(), self)
@@ -90,7 +96,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _commit(self) -> None:
         owed, self.owed = self.owed, []
         if not owed:
-            super()._commit()  # type: ignore[misc]
+            with waiting:
+                super()._commit()  # type: ignore[misc]
         elif owed != [BEGIN]:
             with self.wrap_database_errors, self.connection.cursor() as cursor:
                 _translated(lambda: send(cursor, [*owed, b"COMMIT"]))
@@ -99,7 +106,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _rollback(self) -> None:
         silent, self.owed = self._is_silent, []
         if not silent:
-            super()._rollback()  # type: ignore[misc]
+            with waiting:
+                super()._rollback()  # type: ignore[misc]
         self._await_transaction()
 
     def _await_transaction(self) -> None:
@@ -113,10 +121,11 @@ def send(cursor: Any, statements: Sequence[bytes]) -> Any:
 
     The server runs them in order and stops at the first that fails, whose error is raised.
     """
-    cursor.execute(SEPARATOR.join(statements))
-    for _ in statements[1:]:
-        cursor.nextset()
-    return cursor.rowcount
+    with waiting:
+        cursor.execute(SEPARATOR.join(statements))
+        for _ in statements[1:]:
+            cursor.nextset()
+        return cursor.rowcount
 
 
 def _translated(act: Callable[[], Any]) -> Any:

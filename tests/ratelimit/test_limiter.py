@@ -62,6 +62,21 @@ async def test_charges_wait_for_each_other_while_nobody_is_in_a_hurry(
     assert store.calls == 1
 
 
+async def test_one_in_a_hurry_takes_those_along_who_wait_for_others(
+    limiter: Limiter, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiter_module, "GATHER_S", 60)
+    limiter.unhurried = lambda: True
+    patient = [asyncio.ensure_future(limiter.charge([MANY])) for _ in range(10)]
+    await asyncio.sleep(0.05)
+    assert store.calls == 0
+
+    async with asyncio.timeout(10):
+        verdicts = await asyncio.gather(limiter.charge([MANY], urgent=True), *patient)
+    assert all(verdict.allowed for verdict in verdicts)
+    assert store.calls == 1
+
+
 async def test_one_call_is_in_flight_and_what_comes_meanwhile_waits_for_the_next(
     limiter: Limiter, store: CountingStore
 ) -> None:

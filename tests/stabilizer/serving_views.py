@@ -20,6 +20,8 @@ from django.http import (
 )
 from django.urls import path, reverse
 
+from stabilizer.work import waiting
+
 
 class Stage:
     """What the views did in this test, and what they wait for."""
@@ -104,7 +106,8 @@ def busy(request: HttpRequest) -> HttpResponse:
     with stage.lock:
         stage.running += 1
         stage.most_running = max(stage.most_running, stage.running)
-    time.sleep(0.01)
+    with waiting:
+        time.sleep(0.01)
     with stage.lock:
         stage.running -= 1
     return HttpResponse()
