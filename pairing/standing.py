@@ -21,6 +21,7 @@ class Standing(NamedTuple):
     state: State
     #: Seconds until time alone changes the state.
     left_s: float
+    approved_at: datetime | None = None
 
 
 class _Row(NamedTuple):
@@ -34,6 +35,7 @@ class _Row(NamedTuple):
     state: str
     expires_at: datetime
     acknowledges_itself: bool
+    approved_at: datetime | None
 
 
 def of(digests: Iterable[str]) -> dict[str, Standing]:
@@ -48,4 +50,13 @@ def _standing(row: _Row, now: datetime) -> Standing:
     state = models.standing(row.state, row.expires_at, row.acknowledges_itself, now)
     left_s = (row.expires_at - now).total_seconds() if state in TIMED else 0.0
     code = user_code.display(row.user_code)
-    return Standing(row.id, row.device_code_digest, row.udid, code, row.version, state, left_s)
+    return Standing(
+        row.id,
+        row.device_code_digest,
+        row.udid,
+        code,
+        row.version,
+        state,
+        left_s,
+        row.approved_at,
+    )

@@ -6,7 +6,7 @@ last `ROUND_S`, another all of whom a change was heard meanwhile.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError
 
+from audit import clock
 from pairing import limits, standing
 from pairing.delivery import Delivery
 from pairing.models import State
@@ -50,11 +51,24 @@ CHANGED_MEANWHILE = frozenset({"authorization_pending", "expired", "already_coll
 class Gateway:
     """Joins waiting devices with what becomes of their pairings. Lives in one event loop."""
 
-    def __init__(self, store: Store, run: Run, charge: Charge, *, caps: Caps) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        charge: Charge,
+        *,
+        caps: Caps,
+        on_push: Callable[[float], object] = lambda delay_s: None,
+        on_refusal: Callable[[str], object] = lambda code: None,
+    ) -> None:
+        """`on_push` hears how long after an approval its credentials were sent to a device that
+        had been waiting; `on_refusal` the code of each connection that was refused.
+        """
         self.connections = Connections(store, caps)
-        self.returns = Returns()
+        self.returns = Returns(on_refusal=on_refusal)
         self.waiters = Waiters()
         self._run = run
+        self._on_push = on_push
         self._acts = Acts(run, charge)
         self._subscription = Subscription(settings.REDIS_URL, self._hear, self.waiters.look_at_all)
         self._rounds: asyncio.Task[None] | None = None
@@ -191,6 +205,7 @@ class Gateway:
             wait.version = stands.version + (stands.state is State.APPROVED)
             members = {name: getattr(outcome, name) for name in Delivery.__slots__}
             wait.wire.tell(protocol.Approved(version=wait.version, **members))
+            self._count_push(wait, stands)
         elif outcome.code in CHANGED_MEANWHILE:
             self.waiters.look_at(wait.digest)
         else:
@@ -198,6 +213,18 @@ class Gateway:
                 # It is not tried again before something changes.
                 wait.version = stands.version
             complain(wait, outcome.code, outcome.retry_after_s)
+
+    def _count_push(self, wait: Wait, stands: Standing) -> None:
+        approved_at = stands.approved_at
+        if approved_at is None or wait.since > approved_at:
+            return
+
+        def count() -> None:
+            # Another host has approved it: its clock may be ahead.
+            self._on_push(max(0.0, (clock.now() - approved_at).total_seconds()))
+
+        # The wire's own task, begun by `tell`, writes the message before this is called.
+        asyncio.get_running_loop().call_soon(count)
 
     def _look_later(self, wait: Wait) -> None:
         asyncio.get_running_loop().call_later(AGAIN_S, self.waiters.look_at, wait.digest)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 from audit import floods, identifier
@@ -21,11 +22,15 @@ PATIENT = (End.TOO_MANY_CONNECTIONS, End.TOO_MANY_STRANGERS)
 class Returns:
     """The open connections of this process, and the ramp on which those sent away come back."""
 
-    def __init__(self, herd: Herd | None = None) -> None:
+    def __init__(
+        self, herd: Herd | None = None, *, on_refusal: Callable[[str], object] = lambda code: None
+    ) -> None:
+        """`on_refusal` hears the code of each connection that was refused."""
         #: Whether they wait already or have not said yet who they are.
         self.wires: set[Any] = set()
         self.draining = False
         self._herd = herd or Herd()
+        self._on_refusal = on_refusal
 
     def served(self) -> None:
         """A device has come and been taken: what the ramp is measured by."""
@@ -51,7 +56,8 @@ class Returns:
             await asyncio.sleep(SLICE_S)
 
     def record_refusal(self, end: End, key: str) -> None:
-        """Leave a refused connection in the trail, as the gate does with requests."""
+        """Count a refused connection, and leave it in the trail, as the gate does with requests."""
+        self._on_refusal(end.code)
         floods.shared().record(
             (end.code, key),
             "gate.refused",

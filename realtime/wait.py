@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from audit import clock
 from audit.context import RequestContext
 from pairing.device_code import DeviceCode
 from realtime.protocol import End, Message
@@ -21,7 +22,7 @@ class Wire(Protocol):
 class Wait:
     """What is known of one waiting device. `version` is that of the last state it was told."""
 
-    __slots__ = ("answered", "context", "delivering", "device", "udid", "version", "wire")
+    __slots__ = ("answered", "context", "delivering", "device", "since", "udid", "version", "wire")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Wait:
         self.udid = udid
         self.version = resume
         self.context = context
+        self.since = clock.now()
         #: It has been told where it stands.
         self.answered = False
         #: Its credentials are being fetched.

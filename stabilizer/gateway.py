@@ -39,6 +39,8 @@ gateway = Gateway(
         client=settings.CONNECTIONS_PER_CLIENT,
         network=settings.CONNECTIONS_PER_NETWORK,
     ),
+    on_push=control.observer.pushed,
+    on_refusal=control.observer.turned_away,
 )
 readiness = Readiness(CHECKS, needed=NEEDED)
 served = Introduction(

@@ -80,6 +80,20 @@ class Observer:
         """Of what the policy in force admits, a changed one has admitted or refused something."""
         self._add(("trial", trial, REFUSED if refused else ADMITTED))
 
+    def pushed(self, delay_s: float) -> None:
+        """A waiting device was sent its credentials so long after they were approved."""
+        with self._lock:
+            counts = self._counts
+            for key, number in (
+                (("push", bisect_left(BOUNDS, delay_s)), 1),
+                (("push_us",), int(delay_s * 1e6)),
+            ):
+                counts[key] = counts.get(key, 0) + number
+
+    def turned_away(self, reason: str) -> None:
+        """The gateway has refused a connection, for want of room or because of a cap."""
+        self._add(("turned_away", reason))
+
     def left(self, policy: Policy) -> None:
         """A client has gone before its request was admitted."""
         self._add(("requests", policy.name, LEFT))

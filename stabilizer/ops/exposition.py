@@ -29,6 +29,11 @@ DURATION = (
 )
 RUNS = "stabilizer_background_runs_total", "Background tasks that began under a slot."
 YIELDS = "stabilizer_background_yields_total", "Background tasks put back for want of a slot."
+TURNED_AWAY = "stabilizer_connections_refused_total", "Connections that the gateway refused."
+PUSH = (
+    "stabilizer_push_delay_seconds",
+    "From an approval until its credentials were sent to a device that waited for them.",
+)
 WAIT = "stabilizer_slot_wait_seconds", "Waiting for a slot, of who was admitted or waited in vain."
 
 
@@ -42,15 +47,19 @@ def _lines(counts: Counts) -> Iterator[str]:
     yield f"{ARRIVED[0]} {counts.get(('arrived',), 0)}"
     yield from _counter(counts, "requests", *REQUESTS, labels=("policy", "outcome"))
     yield from _counter(counts, "refusals", *REFUSALS, labels=("policy", "reason"))
+    yield from _counter(counts, "turned_away", *TURNED_AWAY, labels=("reason",))
     yield from _counter(counts, "background_runs", *RUNS, labels=("task",))
     yield from _counter(counts, "background_yields", *YIELDS, labels=("task", "reason"))
     yield from _counter(counts, "cache", *LOOKUPS, labels=("kind", "level", "outcome"))
     yield from _counter(counts, "trial", *TRIALS, labels=("trial", "outcome"))
     yield from _head(*DURATION, "histogram")
     for criticality in CRITICALITIES:
-        yield from _histogram(DURATION[0], f'criticality="{criticality}"', counts, criticality)
+        labels = f'criticality="{criticality}"'
+        yield from _histogram(DURATION[0], labels, counts, "duration", criticality)
     yield from _head(*WAIT, "histogram")
-    yield from _histogram(WAIT[0], "", counts)
+    yield from _histogram(WAIT[0], "", counts, "wait")
+    yield from _head(*PUSH, "histogram")
+    yield from _histogram(PUSH[0], "", counts, "push")
 
 
 def _head(name: str, help: str, kind: str) -> Iterator[str]:
@@ -70,8 +79,7 @@ def _counter(
             yield f"{name}{{{told}}} {total}"
 
 
-def _histogram(name: str, labels: str, counts: Counts, *of: str) -> Iterator[str]:
-    kind = "duration" if of else "wait"
+def _histogram(name: str, labels: str, counts: Counts, kind: str, *of: str) -> Iterator[str]:
     found = totals.buckets(counts, kind, *of)
     before = f"{labels}," if labels else ""
     for bound in TOLD_BOUNDS:

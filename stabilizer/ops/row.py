@@ -42,9 +42,22 @@ RATES = (
     *("offered", ANSWERED, FAILED, REFUSED, LEFT),
     *(f"refused_{family}" for family in SHOWN_FAMILIES),
 )
-#: Rates that came later stand last, so that rows that were kept before keep their columns.
-LATER_RATES = ("background_runs", "background_yields")
-LATER_GAUGES = ("queue_held",)
+#: The policy under which the trail records what the gateway refuses.
+REALTIME = "realtime"
+#: Why it refuses a connection: a cap of whoever calls, or no room left.
+TURNED_AWAY = {
+    "too_many_connections": "sockets_over_cap",
+    "too_many_strangers": "sockets_over_cap",
+    "at_capacity": "sockets_over_capacity",
+}
+#: What came later stands last, so that rows that were kept before keep their columns.
+LATER = (
+    *("background_runs", "background_yields"),
+    "queue_held",
+    *("sockets_over_cap", "sockets_over_capacity", "push_p50", "push_p95"),
+)
+#: Of `LATER`, what is a rate.
+LATER_RATES = ("background_runs", "background_yields", *dict.fromkeys(TURNED_AWAY.values()))
 #: Rates are per second, times in ms; `at` is the time in seconds since the epoch.
 COLUMNS = (
     "at",
@@ -52,8 +65,7 @@ COLUMNS = (
     *(f"p{part}_{name}" for name in CRITICALITIES for part in QUANTILES),
     "wait_p95",
     *GAUGES,
-    *LATER_RATES,
-    *LATER_GAUGES,
+    *LATER,
 )
 Value = float | None
 
@@ -67,6 +79,8 @@ def row(at: float, counts: Counts, seconds: float, gauges: Mapping[str, Value]) 
             latency = totals.quantile(histograms[criticality], part / 100)
             cells[f"p{part}_{criticality}"] = _ms(latency)
     cells["wait_p95"] = _ms(totals.quantile(histograms["wait"], 0.95))
+    for part in (50, 95):
+        cells[f"push_p{part}"] = _ms(totals.quantile(histograms["push"], part / 100))
     cells |= {"at": at, **gauges}
     return [_short(cells.get(column)) for column in COLUMNS]
 
@@ -74,7 +88,7 @@ def row(at: float, counts: Counts, seconds: float, gauges: Mapping[str, Value]) 
 def _sorted(counts: Counts) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
     """The sums behind the rates, by column, and the histograms, in one look at each count."""
     sums = dict.fromkeys((*RATES, *LATER_RATES), 0)
-    histograms: dict[str, dict[int, int]] = {name: {} for name in (*CRITICALITIES, "wait")}
+    histograms: dict[str, dict[int, int]] = {name: {} for name in (*CRITICALITIES, "wait", "push")}
     for key, number in counts.items():
         match key:
             case ("requests", _, str(outcome)):
@@ -83,8 +97,10 @@ def _sorted(counts: Counts) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
                 sums[f"refused_{FAMILIES.get(reason, 'limits')}"] += number
             case ("duration", str(criticality), int(bucket)):
                 histograms[criticality][bucket] = number
-            case ("wait", int(bucket)):
-                histograms["wait"][bucket] = number
+            case (("wait" | "push") as kind, int(bucket)):
+                histograms[kind][bucket] = number
+            case ("turned_away", str(reason)):
+                sums[TURNED_AWAY.get(reason, "sockets_over_cap")] += number
             case (("background_runs" | "background_yields") as rate, *_):
                 sums[rate] += number
             case ("arrived",):
@@ -93,8 +109,10 @@ def _sorted(counts: Counts) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
 
 
 def refusals(counts: Counts) -> dict[tuple[str, str], int]:
-    """How often each policy refused for each reason."""
-    return {(str(key[1]), str(key[2])): n for key, n in counts.items() if key[0] == "refusals"}
+    """How often each policy refused for each reason, and the gateway, which has one policy."""
+    found = {(str(key[1]), str(key[2])): n for key, n in counts.items() if key[0] == "refusals"}
+    gateway = {(REALTIME, str(key[1])): n for key, n in counts.items() if key[0] == "turned_away"}
+    return found | gateway
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
@@ -26,10 +27,11 @@ from realtime import gateway as gateways
 from realtime import returns
 from realtime.acts import Unavailable
 from realtime.gateway import Gateway
-from realtime.protocol import End, Message, Pending
+from realtime.protocol import Approved, End, Message, Pending
 from realtime.wait import Wait
 from tests.hand_clock import HandClock
 from tests.pairing.conftest import *  # noqa: F403 - its tenant
+from tests.pairing.conftest import Device, Operator
 from tests.ratelimit.test_leases import eventually
 
 T = TypeVar("T")
@@ -80,8 +82,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def running(desk: Desk, store: Store) -> AsyncIterator[Gateway]:
-    gateway = Gateway(store, desk.run, desk.charge, caps=Caps())
+async def running(desk: Desk, store: Store, **options: Any) -> AsyncIterator[Gateway]:
+    gateway = Gateway(store, desk.run, desk.charge, caps=Caps(), **options)
     await gateway.start()
     try:
         await eventually(lambda: gateway._subscription.connected)
@@ -203,6 +205,49 @@ async def test_devices_wait_on_while_the_database_is_away_and_are_told_afterward
         assert not any(wait.wire.told or wait.wire.ends for wait in waits)
         desk.failing = None
         await eventually(all_told(waits))
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_push_is_timed_from_the_approval_for_those_who_waited_for_it(
+    operator: Operator, desk: Desk, store: Store
+) -> None:
+    delays: list[float] = []
+    devices = [await sync_to_async(Device.create)() for _ in range(2)]
+    # The first device waits with two connections.
+    *waiting, late = [wait_of(devices[number]) for number in (0, 0, 1)]
+    async with running(desk, store, on_push=delays.append) as gateway:
+        for wait in waiting:
+            gateway.join(wait)
+        await eventually(all_told(waiting))
+        began = time.monotonic()
+        for device in devices:
+            assert (await sync_to_async(operator.approve)(device)).status_code == 200
+        late.since = clock.now()
+        gateway.join(late)
+        await eventually(lambda: all(has_credentials(wait) for wait in (*waiting, late)))
+        took_s = time.monotonic() - began
+        await eventually(lambda: len(delays) >= len(waiting))
+        await asyncio.sleep(0)
+    assert len(delays) == len(waiting)
+    assert all(0 < delay_s < took_s for delay_s in delays)
+
+
+def wait_of(device: Device) -> Wait:
+    parsed = device_code.parse(device.bearer)
+    assert parsed is not None
+    return Wait(Wire(), parsed, device.udid)
+
+
+def has_credentials(wait: Wait) -> bool:
+    return any(isinstance(message, Approved) for message in wait.wire.told)
+
+
+def test_a_refused_connection_is_counted_by_its_reason(redis_client: Any) -> None:
+    codes: list[str] = []
+    away = returns.Returns(Herd(HandClock()), on_refusal=codes.append)
+    away.record_refusal(End.AT_CAPACITY, "203.0.113.0/24")
+    away.record_refusal(End.TOO_MANY_CONNECTIONS, "203.0.113.0/24")
+    assert codes == ["at_capacity", "too_many_connections"]
 
 
 def test_those_sent_away_come_back_as_a_ramp() -> None:

@@ -29,6 +29,19 @@ def test_an_answer_is_counted_with_its_latency_and_its_wait():
     }
 
 
+def test_a_push_and_a_connection_that_was_refused_are_counted():
+    observer = Observer()
+    observer.pushed(0.04)
+    observer.pushed(0.05)
+    observer.turned_away("at_capacity")
+    assert observer.take() == {
+        ("push", BOUNDS.index(0.04)): 1,
+        ("push", BOUNDS.index(0.05)): 1,
+        ("push_us",): 90_000,
+        ("turned_away", "at_capacity"): 1,
+    }
+
+
 def test_a_refusal_counts_once_however_many_reasons_it_has():
     observer = Observer()
     observer.refused(STATUS, ["udid", "network"])

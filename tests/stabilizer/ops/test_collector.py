@@ -11,9 +11,10 @@ from ratelimit.flags import Forced
 from ratelimit.store import Store
 from stabilizer.gate import policy
 from stabilizer.gate.control import Control
+from stabilizer.gate.observer import BOUNDS
 from stabilizer.ops import history, standing, totals
 from stabilizer.ops.collector import Collector, columns
-from stabilizer.ops.row import row
+from stabilizer.ops.row import refusals, row
 
 STATUS = policy.DEFAULTS["pairing.status"]
 AWAY = "redis://127.0.0.1:1/0"
@@ -79,6 +80,18 @@ def test_a_refusal_that_is_no_limit_of_the_caller_is_shown_under_its_own_cause()
         "refused_unavailable": 2,
         "refused_pressure": 1,
     }
+
+
+def test_refused_connections_and_pushes_have_columns_after_those_that_were_kept_before():
+    before = columns().index("sockets_over_cap")
+    assert columns()[before - 1] == "queue_held"
+    counts = {("turned_away", "too_many_strangers"): 2, ("turned_away", "at_capacity"): 4}
+    counts |= {("turned_away", "too_many_connections"): 2, ("push", BOUNDS.index(0.05)): 10}
+    cells = dict(zip(columns(), row(1, counts, 2, {}), strict=True))
+    assert (cells["sockets_over_cap"], cells["sockets_over_capacity"]) == (2, 2)
+    assert (cells["push_p50"], cells["push_p95"]) == (45, 49.5)
+    assert cells["refused"] == 0
+    assert refusals(counts)["realtime", "at_capacity"] == 4
 
 
 async def test_pressure_is_the_highest_of_any_process_and_flags_and_breakers_stand_beside_it(

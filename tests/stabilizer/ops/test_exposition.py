@@ -18,6 +18,8 @@ def text() -> str:
         observer.arrived()
         observer.ended(policy.DEFAULTS["pairing.status"], 200, seconds, seconds / 2)
     observer.refused(policy.DEFAULTS["pairing.create"], ["udid", "network"])
+    observer.pushed(0.03)
+    observer.turned_away("at_capacity")
     lookups = {("cache", "subscriber", "process", "hit"): 7, ("cache", "x", "redis", "away"): 1}
     return exposition.text(observer.take() | lookups)
 
@@ -46,6 +48,14 @@ def test_buckets_are_cumulative_and_a_bound_belongs_to_its_own(text):
     assert 'stabilizer_request_duration_seconds_count{criticality="normal"} 4\n' in text
     assert 'stabilizer_request_duration_seconds_sum{criticality="normal"} 300.410400\n' in text
     assert "stabilizer_slot_wait_seconds_count 4\n" in text
+
+
+def test_pushes_and_refused_connections_are_told(text):
+    name = "stabilizer_push_delay_seconds"
+    assert f'{name}_bucket{{le="0.02"}} 0\n' in text
+    assert f'{name}_bucket{{le="0.05"}} 1\n' in text
+    assert f"{name}_sum 0.030000\n{name}_count 1\n" in text
+    assert 'stabilizer_connections_refused_total{reason="at_capacity"} 1\n' in text
 
 
 def test_every_bound_that_is_told_is_one_that_is_counted_by():
