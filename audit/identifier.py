@@ -25,6 +25,11 @@ def at(timestamp: float) -> str:
     return f"{whole << 80 | 7 << 76 | fraction << 64 | 1 << 63 | noise:032x}"
 
 
+def made_at(identifier: UUID) -> float:
+    """When a UUIDv7 was made, in seconds since the epoch, to the millisecond."""
+    return (identifier.int >> 80) / 1000
+
+
 def new_uuid() -> UUID:
     """`new` as a UUID: the default of a primary key."""
     return UUID(hex=new())

@@ -11,8 +11,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from django.db.models import Max
 
@@ -55,6 +57,13 @@ class Shipment:
     sent: int = 0
     freed: int = 0
     unconfirmed: int = 0
+
+
+class Backlog(NamedTuple):
+    """What is not known to be in the trail: how many records, and when the oldest was made."""
+
+    events: int
+    oldest_at: datetime | None
 
 
 HandOver = Callable[[Parcel], None]
@@ -134,6 +143,15 @@ class Source:
             position = pieces[-1].end
         return count
 
+    def oldest_at(self) -> datetime | None:
+        """When the first of them was made; None where none waits that can be read."""
+        for piece in self._pieces(self.ledger.freed_byte, SEGMENT_BYTES)[0]:
+            if piece.text is not None:
+                with suppress(entry.Unstorable):
+                    made_at: datetime = entry.decode(piece.text)["at"]
+                    return made_at
+        return None
+
     def _adopt(self) -> bool:
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,12 +205,14 @@ def ship(directory: Path, hand_over: HandOver) -> Shipment:
     return shipment
 
 
-def waiting_events(directory: Path) -> int:
-    """Records in this host's spools that are not known to be in the trail."""
+def backlog(directory: Path) -> Backlog:
+    """What waits in this host's spools."""
     if not directory.is_dir():
-        return 0
+        return Backlog(0, None)
     with _sources(directory) as sources:
-        return sum(source.waiting_events() for source in sources)
+        events = sum(source.waiting_events() for source in sources)
+        moments = [at for source in sources if (at := source.oldest_at()) is not None]
+        return Backlog(events, min(moments, default=None))
 
 
 def _free(sources: list[Source], shipment: Shipment) -> None:

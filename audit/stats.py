@@ -1,12 +1,13 @@
 """What is where on its way into the trail, and what is not as it should be."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
 from django.db.models import Sum
 
-from audit import gaps, partitions, shipping, spool
+from audit import clock, gaps, identifier, partitions, shipping, spool
 from audit.models import Day, DeadLetter, Outbox
 
 
@@ -17,6 +18,8 @@ class Stats:
     #: Records of this host that are not known to be in the trail.
     waiting_events: int
     outbox_rows: int
+    #: The age of the oldest of both.
+    lag_s: float
     stored_events: int
     dropped_events: int
     dead_letters: int
@@ -31,10 +34,12 @@ class Stats:
 def collect() -> Stats:
     """Reads the spools and the chains' heads: for a person or a probe, not for a request."""
     directory = Path(settings.AUDIT_SPOOL_DIR)
+    backlog = shipping.backlog(directory)
     return Stats(
         spool_bytes=spool.size_bytes(directory) if directory.is_dir() else 0,
-        waiting_events=shipping.waiting_events(directory),
+        waiting_events=backlog.events,
         outbox_rows=Outbox.objects.count(),
+        lag_s=_lag_s(backlog.oldest_at),
         stored_events=_events(dropped=False),
         dropped_events=_events(dropped=True),
         dead_letters=DeadLetter.objects.count(),
@@ -42,6 +47,13 @@ def collect() -> Stats:
         missing_bytes=sum(gap.size_bytes for gap in gaps.find()),
         spilled=" ".join(partitions.spilled()),
     )
+
+
+def _lag_s(oldest_at: datetime | None) -> float:
+    moments = [] if oldest_at is None else [oldest_at.timestamp()]
+    if first := Outbox.objects.order_by("id").values_list("id", flat=True).first():
+        moments.append(identifier.made_at(first))
+    return round(max(0.0, clock.timestamp() - min(moments)), 1) if moments else 0.0
 
 
 def _events(*, dropped: bool) -> int:

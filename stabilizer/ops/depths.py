@@ -99,6 +99,7 @@ class Depths:
         self._trail = {
             "audit_waiting": found.waiting_events,
             "outbox": found.outbox_rows,
+            "audit_lag": found.lag_s,
             "dead_letters": found.dead_letters,
             "missing_bytes": found.missing_bytes,
         }

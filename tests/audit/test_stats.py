@@ -6,6 +6,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 
 import audit
+from audit import clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,6 +34,21 @@ def test_when_all_is_stored_nothing_waits(deliver):
     audit.record("gate.refused")
     deliver()
     assert (stats()["waiting_events"], stats()["stored_events"]) == (0, 1)
+
+
+def test_the_lag_is_the_age_of_the_oldest_record_that_is_not_in_the_trail(deliver, monkeypatch):
+    began = clock.timestamp()
+    for age_s in (40, 20):
+        with monkeypatch.context() as then:
+            then.setattr(clock, "timestamp", lambda: began - age_s)  # noqa: B023
+            audit.record("gate.refused")
+    assert 40 <= stats()["lag_s"] < 50
+    deliver()
+    assert stats()["lag_s"] == 0
+    with monkeypatch.context() as then, transaction.atomic():
+        then.setattr(clock, "timestamp", lambda: began - 30)
+        audit.record_with_change("key.created")
+    assert 30 <= stats()["lag_s"] < 40
 
 
 def test_it_answers_on_a_machine_that_never_recorded():

@@ -24,7 +24,7 @@ async def test_trail_queues_and_locks_are_told(redis_client, vendor):
     redis_client.hset("celery:unacked", mapping={"one": "that runs", "another": "put back"})
     depths = Depths()
     wanted = ("lock_waits", "lock_current") if vendor == "mysql" else ()
-    known = await asked(depths, "audit_waiting", "dead_letters", "missing_bytes", *wanted)
+    known = await asked(depths, "audit_lag", "dead_letters", "missing_bytes", *wanted)
     assert known["database"] == 1
     assert (known["dead_letters"], known["missing_bytes"]) == (0, 0)
     assert (known["queue_default"], known["queue_audit"], known["queue_held"]) == (0, 1, 2)
