@@ -111,6 +111,11 @@ class SlotLease:
         return self._clock() - self._renewed_at
 
     @property
+    def lapsed(self) -> bool:
+        """Whether others may be given this share anew, while this process goes on with it."""
+        return self.renewed_s >= self._lease_s
+
+    @property
     def falls_short(self) -> bool:
         """Whether demand has passed the share: then `nudge`."""
         return self._demand()[1] > self.share
@@ -195,7 +200,7 @@ class SlotLease:
 
     def _missed(self) -> float:
         """Not renewed. Once the lease has lapsed, others may be given the same slots anew."""
-        if self.renewed_s >= self._lease_s and self.share and not self._alarmed:
+        if self.lapsed and self.share and not self._alarmed:
             self._alarmed = True
             logger.error(
                 "%s is cut off and keeps its %d slots; if it is cut off alone, the fleet may pass "

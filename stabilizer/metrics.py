@@ -5,6 +5,7 @@ counter is lost with a process. Names and units follow Prometheus' conventions.
 """
 
 import hmac
+import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -18,11 +19,23 @@ from ratelimit.store import Store, StoreAway
 from stabilizer.background.fleet import background_slots
 from stabilizer.gate.breaker import READS, WRITES
 from stabilizer.health import Asgi, Readiness
-from stabilizer.ops import exposition, shelf, totals
+from stabilizer.ops import exposition, history, shelf, totals
+from stabilizer.ops.row import COLUMNS
 from stabilizer.serving import Receive, Scope, Send
 
 PATH = "/metrics"
 BREAKERS = (READS, WRITES)
+#: Of the dashboard's newest row, by the metric's name.
+MEASURED = {
+    "stabilizer_slots_adaptive": ("slots_adaptive", "Slots that adaptive limits leave."),
+    "stabilizer_slots_excess_bound": ("bound_slots", "Requests that may be beyond all slots now."),
+    "stabilizer_audit_lag_seconds": ("audit_lag", "Age of the oldest record not in the trail yet."),
+    "stabilizer_audit_waiting_events": ("audit_waiting", "Records in the spools of this host."),
+    "stabilizer_audit_outbox_rows": ("outbox", "Records that are committed with their changes."),
+    "stabilizer_audit_dead_letters": ("dead_letters", "Records that could not be stored."),
+    "stabilizer_audit_missing_bytes": ("missing_bytes", "Bytes of spools that never came."),
+}
+QUEUES = ("default", "audit", "held")
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
@@ -52,7 +65,7 @@ class Metrics:
         if not asked or not (_from_here(scope) or _has_token(scope)):
             await self.app(scope, receive, send)
             return
-        body = await self._body()
+        body = (await self._body()).encode()
         headers = [
             (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
@@ -61,13 +74,13 @@ class Metrics:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _body(self) -> bytes:
-        gauges = render(await self._gauges())
+    async def _body(self) -> str:
+        gauges, store = await self._gauges(), self._store or shelf.shared()
         try:
-            counted = await totals.read(self._store or shelf.shared())
+            newest, counted = await history.now(store), await totals.read(store)
         except StoreAway:
-            return gauges.encode()
-        return (gauges + exposition.text(counted)).encode()
+            return render(gauges)
+        return render(gauges + measured(newest)) + exposition.text(counted)
 
     async def _gauges(self) -> list[Gauge]:
         report = await self._readiness.report()
@@ -129,6 +142,26 @@ def opened(records: Sequence[Record | None]) -> list[Gauge]:
     pairs = zip(BREAKERS, records, strict=True)
     states = {name: float(record is not None) for name, record in pairs}
     return [Gauge("stabilizer_breaker_open", "1 unless it is closed.", "breaker", states)]
+
+
+def measured(document: str | None) -> list[Gauge]:
+    """What the process that collects for the dashboard has measured, but for what is not known."""
+    if document is None:
+        return []
+    row = dict(zip(COLUMNS, json.loads(document)["row"], strict=True))
+    queued = {name: row[f"queue_{name}"] for name in QUEUES if row[f"queue_{name}"] is not None}
+    gauges = [
+        Gauge(name, help, "", {"": row[column]})
+        for name, (column, help) in MEASURED.items()
+        if row[column] is not None
+    ]
+    percent = row["bound_percent"]
+    excess = {} if percent is None else {"": percent / 100}
+    return [
+        *gauges,
+        Gauge("stabilizer_queue_messages", "Celery's messages; held: by workers.", "queue", queued),
+        Gauge("stabilizer_limit_excess_bound_ratio", "Of one limit, beyond it now.", "", excess),
+    ]
 
 
 def render(gauges: Iterable[Gauge]) -> str:

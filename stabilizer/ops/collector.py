@@ -16,10 +16,11 @@ from django.conf import settings
 from ratelimit import cache, connections, leases
 from ratelimit.leases import Demand
 from ratelimit.store import Store, StoreAway
+from stabilizer.gate import policy
 from stabilizer.gate.control import Control
 from stabilizer.gate.observer import Counts
 from stabilizer.health import Readiness
-from stabilizer.ops import history, shelf, standing, totals
+from stabilizer.ops import bound, history, shelf, standing, totals
 from stabilizer.ops.depths import Depths
 from stabilizer.ops.row import COLUMNS, Value, refusals, row
 from stabilizer.ops.totals import Receipt, Word
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 EVERY_S = 1.0
 #: Seconds in a row of the day.
 TEN = 10
+#: How long a process that has fallen silent without a word is shown.
+SHOWN_MS = 60_000
+#: What processes of an older version do not say of themselves.
+UNSAID = {"pressure": 0, "processes": 1, "lapsed": False, "limit": 0, "ended": False}
 #: Refusals by policy and reason that the table names.
 TOP = 8
 
@@ -54,6 +59,7 @@ class Collector:
         self._role = role
         self._depths = Depths()
         self._watch = Watch()
+        self._ended = False
         self._task: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[Any] | None = None
         self._checks: dict[str, Any] = {}
@@ -76,6 +82,7 @@ class Collector:
         self._task.cancel()
         await asyncio.wait([self._task])
         self._task = None
+        self._ended = True
         try:
             # The batch under way first, then what was counted since.
             await self._report(self._take())
@@ -134,17 +141,21 @@ class Collector:
         return {
             "role": self._role,
             "mode": str(self._control.limiter.store.mode),
+            "processes": self._control.limiter.store.processes,
             "share": control.lease.share,
+            "lapsed": control.lease.lapsed,
+            "limit": control.adaptive.settled,
             "most": control.useful,
             "in_use": control.slots.in_use,
             "waiting": control.slots.waiting,
             "pressure": control.pressure.level,
+            "ended": self._ended,
         }
 
     async def _collect(self, now_ms: int) -> None:
         counts = await totals.read(self.store)
         self._watch.look(counts)
-        words = await totals.words(self.store, now_ms)
+        words = _shown(await totals.words(self.store, now_ms), now_ms)
         demands = await leases.fleet(self.store)
         sockets = await connections.fleet(self.store)
         before, self._before = self._before, (counts, now_ms)
@@ -152,13 +163,13 @@ class Collector:
             return
         seconds = (now_ms - before[1]) / 1000
         second = totals.since(counts, before[0])
-        alive = {name: word for name, word in words.items() if now_ms - word.at_ms < 60_000}
-        gauges = _gauges(demands, alive, sockets) | await self._depths.gauges()
+        excess = bound.of(words, now_ms, policy.table.policies)
+        gauges = _gauges(demands, words, sockets, excess) | await self._depths.gauges()
         values = row(now_ms / 1000, second, seconds, gauges)
         self._ten.append((second, seconds))
         ten = self._finish_ten(now_ms, gauges) if len(self._ten) >= TEN else None
-        processes = _processes(demands, alive, now_ms)
-        document = self._document("fleet", values, processes, second, gauges["pressure"])
+        processes = _processes(demands, words, now_ms)
+        document = self._document("fleet", values, processes, second, excess)
         await history.keep(self.store, document, json.dumps(values), ten)
 
     def _finish_ten(self, now_ms: int, gauges: Mapping[str, Value]) -> str:
@@ -172,11 +183,12 @@ class Collector:
         word = Word(now_ms, self._word())
         said = {self.process: word}
         demand = Demand(word.said["share"], word.said["in_use"] + word.said["waiting"])
-        gauges = _gauges({self.process: demand}, said, {}) | await self._depths.gauges()
+        excess = bound.of(said, now_ms, policy.table.policies)
+        gauges = _gauges({self.process: demand}, said, {}, excess) | await self._depths.gauges()
         gauges |= {"redis": 0.0, "sockets": None}
         values = row(now_ms / 1000, counts, seconds, gauges)
         processes = _processes({}, said, now_ms)
-        return self._document("process", values, processes, counts, gauges["pressure"])
+        return self._document("process", values, processes, counts, excess)
 
     def _document(
         self,
@@ -184,9 +196,10 @@ class Collector:
         values: list[Value],
         processes: list[dict[str, Any]],
         counts: Counts,
-        pressure: Value,
+        excess: dict[str, Any],
     ) -> str:
         self._look_around()
+        pressure = max((each["pressure"] for each in processes), default=0)
         top = sorted(refusals(counts).items(), key=lambda item: -item[1])[:TOP]
         return json.dumps(
             {
@@ -196,8 +209,9 @@ class Collector:
                 "refusals": [[policy, reason, number] for (policy, reason), number in top],
                 "checks": self._checks,
                 "pressure": pressure,
-                "flags": standing.flags_at(int(pressure or 0)),
+                "flags": standing.flags_at(pressure),
                 "breakers": standing.breakers(self._control),
+                "bound": excess,
                 "limits": {"slots": settings.GATE_SLOTS, "sockets": settings.CONNECTIONS},
             }
         )
@@ -211,17 +225,33 @@ class Collector:
         self._checking = asyncio.create_task(self._readiness.report())
 
 
+def _shown(words: Mapping[str, Word], now_ms: int) -> dict[str, Word]:
+    """The processes that are there, as far as is known: one that was killed may be cut off."""
+    full = {name: word._replace(said={**UNSAID, **word.said}) for name, word in words.items()}
+    return {
+        name: word
+        for name, word in full.items()
+        if now_ms - word.at_ms < SHOWN_MS and not word.said["ended"]
+    }
+
+
 def _gauges(
-    demands: Mapping[str, Demand], words: Mapping[str, Word], sockets: Mapping[str, int]
+    demands: Mapping[str, Demand],
+    words: Mapping[str, Word],
+    sockets: Mapping[str, int],
+    excess: Mapping[str, Any],
 ) -> dict[str, Value]:
     return {
         "slots_held": sum(word.said["in_use"] for word in words.values()),
         "slots_most": min(settings.GATE_SLOTS, sum(word.said["most"] for word in words.values())),
+        "slots_adaptive": sum(word.said["limit"] for word in words.values()),
         "slots_wanted": sum(demand.wants for demand in demands.values()),
         "waiting": sum(word.said["waiting"] for word in words.values()),
         "sockets": sum(sockets.values()),
         "redis": 1.0,
-        "pressure": max((word.said.get("pressure", 0) for word in words.values()), default=0),
+        "pressure": max((word.said["pressure"] for word in words.values()), default=0),
+        "bound_slots": excess["slots"],
+        "bound_percent": excess["percent"],
     }
 
 

@@ -55,6 +55,7 @@ LATER = (
     *("background_runs", "background_yields"),
     "queue_held",
     *("sockets_over_cap", "sockets_over_capacity", "push_p50", "push_p95"),
+    *("slots_adaptive", "bound_slots", "bound_percent", "audit_lag"),
 )
 #: Of `LATER`, what is a rate.
 LATER_RATES = ("background_runs", "background_yields", *dict.fromkeys(TURNED_AWAY.values()))

@@ -1,6 +1,7 @@
 """What Prometheus scrapes: the fleet's slots and what answers, for this host alone."""
 
 import asyncio
+import json
 import subprocess
 
 import pytest
@@ -16,7 +17,8 @@ from stabilizer.background.fleet import BACKGROUND
 from stabilizer.gate.breaker import READS
 from stabilizer.health import Readiness
 from stabilizer.metrics import Gauge, Metrics, render
-from stabilizer.ops import totals
+from stabilizer.ops import history, totals
+from stabilizer.ops.row import COLUMNS
 
 pytestmark = pytest.mark.usefixtures("redis_client")
 
@@ -48,6 +50,23 @@ def store(settings):
     store = Store(settings.REDIS_URL)
     yield store
     store.close()
+
+
+async def test_what_was_measured_for_the_dashboard_is_told_but_for_what_is_not_known(store):
+    cells = dict.fromkeys(COLUMNS) | {
+        "audit_lag": 2.5,
+        "bound_slots": 8,
+        "bound_percent": 25,
+        "queue_default": 3,
+    }
+    await history.keep(store, json.dumps({"row": list(cells.values())}), "[]", None)
+    _, text = await scrape(store)
+    assert "stabilizer_audit_lag_seconds 2.5\n" in text
+    assert "stabilizer_slots_excess_bound 8\n" in text
+    assert "stabilizer_limit_excess_bound_ratio 0.25\n" in text
+    assert 'stabilizer_queue_messages{queue="default"} 3\n' in text
+    assert "stabilizer_audit_dead_letters" not in text
+    assert await asyncio.to_thread(complaints, text) == (0, "")
 
 
 async def test_slots_are_told_by_process(store):

@@ -8,7 +8,7 @@ import pytest
 from pairing import rows
 from ratelimit import flags
 from ratelimit.flags import Forced
-from ratelimit.store import Store
+from ratelimit.store import Store, StoreAway
 from stabilizer.gate import policy
 from stabilizer.gate.control import Control
 from stabilizer.gate.observer import BOUNDS
@@ -164,6 +164,54 @@ async def test_without_redis_a_process_tells_of_itself_and_says_so(collectors):
         collector.process.rpartition(":")[0]
     ]
     away.close()
+
+
+async def test_the_adaptive_limits_and_the_error_bound_are_told(store, collectors):
+    first, second = collectors(store), collectors(store)
+    await second.tick()
+    await first.tick()
+    await second.tick()
+    document = json.loads(await history.now(store))
+    now = cells(json.dumps(document))
+    assert now["slots_adaptive"] == sum(each["limit"] for each in document["processes"]) > 0
+    assert (now["bound_slots"], now["bound_percent"]) == (0, 0)
+    assert document["bound"]["processes"] == 2
+
+
+async def test_without_redis_a_process_tells_how_far_it_may_pass_the_limits(collectors):
+    away = Store(AWAY)
+    collector = collectors(away)
+    with pytest.raises(StoreAway):
+        away.call(lambda client: client.ping())
+    collector._control.lease._renewed_at -= 60
+    await collector.tick()
+    excess = json.loads(collector.alone)["bound"]
+    assert (excess["slots"], excess["apart"]) == (collector._control.lease.share, 1)
+    assert excess["worst"]["more"] == excess["worst"]["quantity"]
+    away.close()
+
+
+async def test_who_has_ended_is_not_shown_and_cannot_pass_any_limit(store, collectors):
+    first, second = collectors(store), collectors(store)
+    await second.start()
+    await first.tick()
+    await second.stop()
+    redis_has = await totals.words(store, 0)
+    assert redis_has[second.process].said["ended"]
+    await store.call_async(lambda client: client.delete(totals.COLLECTOR))
+    await first.tick()
+    await first.tick()
+    processes = json.loads(await history.now(store))["processes"]
+    assert [each["name"] for each in processes] == [first.process.rpartition(":")[0]]
+
+
+async def test_a_process_of_an_older_version_is_shown_by_what_it_says(store, collectors):
+    collector = collectors(store)
+    said = {"role": "web", "mode": "healthy", "share": 4, "most": 8, "in_use": 0, "waiting": 0}
+    await collector.tick()
+    await totals.report(store, "old:1:x", 1, said, {})
+    await collector.tick()
+    assert len(json.loads(await history.now(store))["processes"]) == 2
 
 
 async def test_what_was_counted_while_redis_was_away_reaches_the_totals(store, collectors):
