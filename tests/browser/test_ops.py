@@ -1,6 +1,7 @@
 """The dashboard in a real browser, before a real web process, which may end under it."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,10 @@ chromium = test_activate.chromium
 site = test_activate.site
 
 ANSWERS = ("serving", "refused", "saturated", "lost")
-CHARTS = ("load", "latency", "slots", "refusals", "pressure", "sockets", "trail", "locks")
+CHARTS = (
+    *("load", "latency", "slots", "refusals", "pressure", "sockets"),
+    *("trail", "background", "locks", "excess"),
+)
 
 
 class Web:
@@ -123,6 +127,11 @@ def test_the_four_answers_and_the_charts_are_there_wide_and_narrow(
     expect(page.locator("#flags tbody tr")).to_have_count(len(STEPS))
     expect(page.locator("#breakers tbody tr")).to_have_count(2)
     expect(page.locator("#level")).to_have_text("level 0")
+    expect(page.locator("#store .word")).to_have_text("Every process asks one Redis (1)")
+    expect(page.locator("#store li")).to_have_text("Nothing can be let in twice.")
+    expect(page.locator("#lost dl")).to_contain_text("Lag")
+    adaptive = page.locator("#processes td").nth(3)
+    expect(adaptive).to_have_text(re.compile(r"[1-9]\d*"))
     assert fits(page)
     assert page.evaluate(FAINT) == []
     assert dashboard.complaints == []
@@ -235,9 +244,51 @@ def test_it_says_that_it_is_stale_when_the_stream_ends_and_lives_again(
     ],
 )
 def test_it_says_what_is_away(open_dashboard: Any, told: dict[str, Any], said: str):
+    page = pretended(open_dashboard(), **told).open()
+    expect(page.locator("#banners")).to_contain_text(said)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_says_how_far_limits_may_be_passed_and_what_the_gateway_refuses(
+    open_dashboard: Any, width: int
+):
+    worst = {"policy": "me", "limit": "udid", "more": 2, "quantity": 5, "window_s": 300}
+    bound = {"slots": 7, "percent": 40, "worst": worst, "open": ["login"]}
+    dashboard = open_dashboard(viewport={"width": width, "height": 900})
+    pretended(
+        dashboard,
+        cells={"sockets_over_cap": 3, "push_p95": 42},
+        bound={**bound, "apart": 2, "silent": 1, "processes": 5},
+        limits={"slots": 500},
+    )
+    page = dashboard.open()
+    expect(page.locator("#store .word")).to_have_text("2 of 5 processes keep limits locally")
+    expect(page.locator("#excess-slots")).to_have_text("7")
+    expect(page.locator("#excess-part")).to_have_text("40 %")
+    expect(page.locator("#store li")).to_have_text(
+        [
+            "If others are given their slots anew, 7 requests more than 500 run at once.",
+            "One account may have 2 more than its 5 in 300 s: udid of me.",
+            "Nobody is limited meanwhile in: login.",
+            "Not heard of for 3 s, perhaps ended: 1.",
+        ]
+    )
+    expect(page.locator("#saturated .word")).to_have_text("Limits may be passed")
+    expect(page.locator("#refused .number")).to_have_text("3")
+    expect(page.locator("#refused dl")).to_have_text("Sockets over a cap3")
+    expect(page.locator("#serving dl")).to_contain_text("42 ms")
+    assert fits(page)
+    assert page.evaluate(FAINT) == []
+
+
+def pretended(
+    dashboard: Dashboard, *, cells: dict[str, float] | None = None, **told: Any
+) -> Dashboard:
+    """The page hears this, and nothing from the process."""
+    found = {**dict.fromkeys(columns(), 0), "at": 1_000_000_000, **(cells or {})}
     now = {
         "scope": "fleet",
-        "row": [1_000_000_000 if name == "at" else 0 for name in columns()],
+        "row": list(found.values()),
         "processes": [],
         "refusals": [],
         "checks": {},
@@ -246,11 +297,9 @@ def test_it_says_what_is_away(open_dashboard: Any, told: dict[str, Any], said: s
     }
     history = json.dumps({"columns": columns(), "rows": []})
     body = f"event: history\ndata: {history}\n\nevent: now\ndata: {json.dumps(now)}\n\n"
-    dashboard = open_dashboard()
 
     def pretend(route: Route) -> None:
         route.fulfill(body=body, content_type="text/event-stream")
 
     dashboard.page.route("**/ops/stream/", pretend)
-    page = dashboard.open()
-    expect(page.locator("#banners")).to_contain_text(said)
+    return dashboard

@@ -3,10 +3,13 @@
 
 const FAILING_IN_PART = 0.999, FAILING = 0.95;
 const BUSY_PART = 0.75, FULL_PART = 0.97, BUSY_DELAY_MS = 100, FULL_DELAY_MS = 1000;
-const BEHIND_EVENTS = 5000;
+const BEHIND_EVENTS = 5000, BEHIND_S = 30;
 const STATES = { good: 0, unknown: 1, care: 2, bad: 3 };
 
 const isAway = (now, name) => now.checks[name] !== undefined && !now.checks[name].ok;
+
+// A fact that is left out where it is not known, or nothing.
+const known = (name, value, unit = "") => (value ? [[name, say(value, unit)]] : []);
 
 function judgeServing(series, now) {
   const answered = series.mean("answered"), failed = series.mean("failed");
@@ -17,17 +20,19 @@ function judgeServing(series, now) {
   const word = idle ? "idle" : { good: "serving", care: "failing", bad: "down" }[state];
   return {
     state, word, number: say(answered),
-    facts: [["success", success === null ? "–" : say(Math.floor(success * 1000) / 10, " %")], ["offered", say(series.mean("offered"))], ["failed", say(failed)]],
+    facts: [["success", success === null ? "–" : say(Math.floor(success * 1000) / 10, " %")], ["offered", say(series.mean("offered"))], ["failed", say(failed)], ...known("pushP95", series.most("push_p95"), " ms")],
   };
 }
 
 function judgeRefused(series) {
-  const refused = series.mean("refused");
-  if (refused === null) return null;
-  const slots = series.mean("refused_slots") + series.mean("refused_unavailable");
-  const causes = FAMILIES.map((name) => [`family${name[0].toUpperCase()}${name.slice(1)}`, series.mean(`refused_${name}`)])
+  const requests = series.mean("refused");
+  if (requests === null) return null;
+  const full = series.mean("sockets_over_capacity") ?? 0;
+  const refused = requests + full + (series.mean("sockets_over_cap") ?? 0);
+  const slots = series.mean("refused_slots") + series.mean("refused_unavailable") + full;
+  const causes = [...FAMILIES.map((name) => [asFamily(name), series.mean(`refused_${name}`)]), ...TURNED_AWAY.map(([column, word]) => [word, series.mean(column)])]
     .filter(([, value]) => value > 0).sort((a, b) => b[1] - a[1]).slice(0, 3);
-  const heavy = slots > 0 && refused > series.mean("answered");
+  const heavy = slots > 0 && requests > series.mean("answered");
   const state = !refused ? "good" : heavy ? "bad" : "care";
   return {
     state, word: !refused ? "nothingRefused" : slots > 0 ? "turnedAway" : "overLimits", number: say(refused),
@@ -40,14 +45,14 @@ function judgeSaturated(series, now) {
   if (held === null) return null;
   const used = (series.mean("slots_held", 5) ?? 0) / Math.max(1, most);
   const delay = series.most("wait_p95") ?? 0;
-  const local = now.processes.some((process) => ["local", "suspect"].includes(process.mode));
+  const passable = excessFact(now.bound).length > 0 || now.processes.some((process) => process.mode === "local");
   const modes = [...new Set(now.processes.map((process) => process.mode))];
   const full = used >= FULL_PART || delay >= FULL_DELAY_MS;
-  const busy = used >= BUSY_PART || delay >= BUSY_DELAY_MS || series.mean("waiting") > 0 || local;
+  const busy = used >= BUSY_PART || delay >= BUSY_DELAY_MS || series.mean("waiting") > 0;
   return {
-    state: full ? "bad" : busy ? "care" : "good", word: full ? "full" : busy ? "busy" : "room",
+    state: full ? "bad" : busy || passable ? "care" : "good", word: full ? "full" : busy ? "busy" : passable ? "passable" : "room",
     number: `${say(held)} / ${say(most)}`,
-    facts: [["queue", say(series.last("waiting"))], ["delay", say(delay, " ms")], ["pressure", say(now.pressure)], ["store", modes.join(", ")]],
+    facts: [["queue", say(series.last("waiting"))], ["delay", say(delay, " ms")], ["pressure", say(now.pressure)], ["store", modes.join(", ")], ...excessFact(now.bound)],
   };
 }
 
@@ -56,10 +61,11 @@ function judgeLost(series, now) {
   const waiting = series.last("audit_waiting"), dead = series.last("dead_letters"), missing = series.last("missing_bytes");
   if (waiting === null || dead === null) return null;
   const events = waiting + (series.last("outbox") ?? 0);
-  const state = dead || missing ? "bad" : events > BEHIND_EVENTS ? "care" : "good";
+  const lag = series.last("audit_lag");
+  const state = dead || missing ? "bad" : events > BEHIND_EVENTS || lag > BEHIND_S ? "care" : "good";
   return {
     state, word: { bad: "losing", care: "behind", good: "nothingLost" }[state], number: say(events),
-    facts: [["deadLetters", say(dead)], ["gaps", say(missing)]],
+    facts: [["lag", say(lag, " s")], ["deadLetters", say(dead)], ["gaps", say(missing)]],
   };
 }
 
@@ -115,9 +121,9 @@ function showTable(id, rows, numeric) {
 
 function showProcesses(processes) {
   showTable("processes", processes.map((one) => [
-    one.name, one.role, say(one.in_use), say(one.share), say(one.wants), say(one.waiting), mark(one.mode),
+    one.name, one.role, say(one.in_use), say(one.share), say(one.limit), say(one.wants), say(one.waiting), mark(one.mode),
     words("ago", { seconds: say(one.age_s) }),
-  ]), [2, 3, 4, 5, 7]);
+  ]), [2, 3, 4, 5, 6, 8]);
 }
 
 function mark(mode) {

@@ -2,9 +2,12 @@
 "use strict";
 
 // Each line has a colour and a pattern of its own: nothing is told by colour alone.
-const PATTERNS = { solid: [], dashed: [7, 4], dotted: [2, 3], mixed: [9, 3, 2, 3] };
+const PATTERNS = { solid: [], dashed: [7, 4], dotted: [2, 3], mixed: [9, 3, 2, 3], long: [16, 5] };
 const PARTS = ["critical", "normal", "sheddable", "admin"];
 const FAMILIES = ["limits", "slots", "pressure", "forged", "body", "unavailable"];
+// The gateway's connections, beside the gate's requests: column and word.
+const TURNED_AWAY = [["sockets_over_cap", "overCap"], ["sockets_over_capacity", "overCapacity"]];
+const asFamily = (name) => `family${name[0].toUpperCase()}${name.slice(1)}`;
 const LATENCY = {
   all: PARTS.map((part, i) => [`p95_${part}`, part, ["red", "blue", "amber", "violet"][i], ["solid", "dashed", "dotted", "mixed"][i]]),
 };
@@ -15,11 +18,16 @@ for (const part of PARTS) {
 const CHARTS = {
   load: { lines: [["offered", "offered", "blue", "dashed"], ["answered", "answered", "green", "solid", { fill: true }], ["refused", "refused", "amber", "dotted"], ["failed", "failed", "red", "mixed"]] },
   latency: { unit: " ms", lines: LATENCY.all },
-  slots: { lines: [["slots_held", "inUse", "blue", "solid", { fill: true }], ["slots_most", "most", "grey", "dashed"], ["waiting", "waiting", "amber", "dotted"], ["wait_p95", "delay", "red", "mixed", { right: true, unit: " ms" }]] },
-  refusals: { lines: FAMILIES.map((name, i) => [`refused_${name}`, `family${name[0].toUpperCase()}${name.slice(1)}`, ["amber", "red", "green", "violet", "blue", "grey"][i], ["solid", "dashed", "mixed", "dotted", "mixed", "dotted"][i], { fill: i < 2 }]) },
+  slots: { lines: [["slots_held", "inUse", "blue", "solid", { fill: true }], ["slots_most", "most", "grey", "dashed"], ["slots_adaptive", "adaptive", "green", "long"], ["waiting", "waiting", "amber", "dotted"], ["wait_p95", "delay", "red", "mixed", { right: true, unit: " ms" }]] },
+  refusals: { lines: [
+    ...FAMILIES.map((name, i) => [`refused_${name}`, asFamily(name), ["amber", "red", "green", "violet", "blue", "grey"][i], ["solid", "dashed", "mixed", "dotted", "mixed", "dotted"][i], { fill: i < 2 }]),
+    ...TURNED_AWAY.map(([column, word], i) => [column, word, ["violet", "blue"][i], "long"]),
+  ] },
   pressure: { most: 3, lines: [["pressure", "pressure", "red", "solid", { fill: true, stepped: true }]] },
-  sockets: { lines: [["sockets", "sockets", "blue", "solid", { fill: true }]] },
-  trail: { lines: [["audit_waiting", "spool", "blue", "solid", { fill: true }], ["outbox", "outbox", "amber", "dashed"], ["queue_default", "queueDefault", "violet", "dotted"], ["queue_audit", "queueAudit", "green", "mixed"]] },
+  sockets: { lines: [["sockets", "sockets", "blue", "solid", { fill: true }], ["push_p50", "pushP50", "green", "dashed", { right: true, unit: " ms" }], ["push_p95", "pushP95", "red", "mixed", { right: true, unit: " ms" }]] },
+  trail: { lines: [["audit_waiting", "spool", "blue", "solid", { fill: true }], ["outbox", "outbox", "amber", "dashed"], ["audit_lag", "lag", "red", "mixed", { right: true, unit: " s" }]] },
+  background: { lines: [["queue_default", "queueDefault", "blue", "solid", { fill: true }], ["queue_audit", "queueAudit", "green", "dashed"], ["queue_held", "queueHeld", "violet", "dotted"], ["background_runs", "runs", "grey", "long", { right: true, unit: "/s" }], ["background_yields", "yields", "red", "mixed", { right: true, unit: "/s" }]] },
+  excess: { lines: [["bound_slots", "excessSlots", "red", "solid", { fill: true }], ["bound_percent", "excessPart", "amber", "dashed", { right: true, unit: " %" }]] },
   locks: { lines: [["lock_waits", "lockWaits", "red", "solid", { fill: true }], ["lock_current", "lockCurrent", "amber", "dashed"]] },
 };
 

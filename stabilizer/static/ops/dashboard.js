@@ -51,6 +51,7 @@ function show() {
   if (document.hidden) return;
   showAnswers(minutes, now);
   showPressure(now);
+  showStore(now);
   showProcesses(now.processes);
   showTable("reasons", topRefusals(), [2]);
   showChecks(now.checks);

@@ -64,7 +64,8 @@ const clockShort = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: 
 
 function say(value, unit = "") {
   if (value === null || value === undefined) return "–";
-  return (Math.abs(value) < 100 ? fine : whole).format(value) + unit;
+  // A number and its unit stay on one line.
+  return (Math.abs(value) < 100 ? fine : whole).format(value) + unit.replace(" ", "\u00a0");
 }
 
 function words(name, values = {}) {
