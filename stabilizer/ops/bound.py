@@ -8,13 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ratelimit.gcra import Limit
-from ratelimit.health import Mode
 from ratelimit.leases import LEASE_S
 from stabilizer.gate.policy import Policy
 from stabilizer.ops.totals import Word
-
-#: Modes in which limits may be decided without Redis. One that recovers goes by the stricter.
-BY_ITSELF = (Mode.LOCAL, Mode.SUSPECT)
 
 
 class Worst(NamedTuple):
@@ -34,11 +30,7 @@ def of(words: Mapping[str, Word], now_ms: int, policies: Mapping[str, Policy]) -
     long as a lease lasts, and may have died. `open` are policies that limit nobody meanwhile.
     """
     silent = {name for name, word in words.items() if now_ms - word.at_ms >= LEASE_S * 1000}
-    apart = [
-        word.said
-        for name, word in words.items()
-        if name in silent or word.said["mode"] in BY_ITSELF
-    ]
+    apart = [word.said for name, word in words.items() if name in silent or not word.said["asks"]]
     lapsed = [word.said for name, word in words.items() if name in silent or word.said["lapsed"]]
     worst = _worst([said["processes"] for said in apart], policies.values())
     return {

@@ -34,7 +34,14 @@ TEN = 10
 #: How long a process that has fallen silent without a word is shown.
 SHOWN_MS = 60_000
 #: What processes of an older version do not say of themselves.
-UNSAID = {"pressure": 0, "processes": 1, "lapsed": False, "limit": 0, "ended": False}
+UNSAID = {
+    "pressure": 0,
+    "asks": True,
+    "processes": 1,
+    "lapsed": False,
+    "limit": 0,
+    "ended": False,
+}
 #: Refusals by policy and reason that the table names.
 TOP = 8
 
@@ -137,11 +144,12 @@ class Collector:
         return self._control.observer.take() | cache.take()
 
     def _word(self) -> dict[str, Any]:
-        control = self._control
+        control, store = self._control, self._control.limiter.store
         return {
             "role": self._role,
-            "mode": str(self._control.limiter.store.mode),
-            "processes": self._control.limiter.store.processes,
+            "mode": str(store.mode),
+            "asks": store.health.asks,
+            "processes": store.processes,
             "share": control.lease.share,
             "lapsed": control.lease.lapsed,
             "limit": control.adaptive.settled,

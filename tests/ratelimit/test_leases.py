@@ -159,10 +159,12 @@ async def test_a_process_cut_off_longer_than_its_lease_says_so_once_and_when_it_
         await lease.refresh()
     (alarm,) = said()
     assert "is cut off and keeps its 100 slots" in alarm
+    assert lease.lapsed
     proxy.heal()
     await eventually(lambda: far_store.health.asks)
     await lease.refresh()
     assert "has its lease again" in said()[-1]
+    assert not lease.lapsed
 
 
 async def test_a_process_that_never_reached_redis_has_only_its_cold_share(

@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -9,6 +10,7 @@ from websockets.exceptions import InvalidStatus
 from audit import clock
 from pairing.models import Pairing, State, Subscriber
 from realtime.protocol import Mistake
+from stabilizer.ops import totals
 from tests.pairing.conftest import Device, Operator
 from tests.realtime import hurried
 from tests.realtime.conftest import Gateway, OpenSocket
@@ -169,7 +171,7 @@ def test_a_device_code_of_another_device_or_of_nobody_opens_nothing(
 
 
 def test_five_connections_of_a_device_are_kept_and_the_sixth_is_told_when_to_return(
-    device: Device, operator: Operator, socket: OpenSocket
+    device: Device, operator: Operator, socket: OpenSocket, redis_client: Any
 ) -> None:
     from contextlib import ExitStack
 
@@ -184,6 +186,11 @@ def test_five_connections_of_a_device_are_kept_and_the_sixth_is_told_when_to_ret
             assert sixth.closed() == 4429
         operator.approve(device)
         assert {tv.hear()["type"] for tv in five} == {"approved"}
+    deadline = time.monotonic() + 5
+    while not (counted := redis_client.hget(totals.TOTALS, "turned_away|too_many_connections")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert counted == b"1"
 
 
 def test_who_says_nothing_is_sent_away_in_time(device: Device, socket: OpenSocket) -> None:

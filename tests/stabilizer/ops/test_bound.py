@@ -21,9 +21,8 @@ def policy(name: str, quantity: int, window_s: int = 60, store_away: str = "loca
 POLICIES = MappingProxyType({each.name: each for each in (policy("many", 100), policy("few", 5))})
 
 
-def word(mode: str = "healthy", *, ago_ms: int = 0, lapsed: bool = False, share: int = 7) -> Word:
-    said = {"mode": mode, "processes": 4, "lapsed": lapsed, "share": share}
-    return Word(NOW_MS - ago_ms, said)
+def word(*, asks: bool = True, ago_ms: int = 0, lapsed: bool = False) -> Word:
+    return Word(NOW_MS - ago_ms, {"asks": asks, "processes": 4, "lapsed": lapsed, "share": 7})
 
 
 def found(*words: Word, policies=POLICIES):
@@ -31,7 +30,7 @@ def found(*words: Word, policies=POLICIES):
 
 
 def test_it_is_nothing_while_all_ask_one_redis():
-    assert found(*[word()] * 3, word("recovering")) == {
+    assert found(*[word()] * 4) == {
         "slots": 0,
         "percent": 0,
         "worst": None,
@@ -43,7 +42,7 @@ def test_it_is_nothing_while_all_ask_one_redis():
 
 
 def test_one_that_is_cut_off_adds_its_share_of_slots_and_limits():
-    told = found(*[word()] * 3, word("local", lapsed=True))
+    told = found(*[word()] * 3, word(asks=False, lapsed=True))
     assert (told["slots"], told["apart"], told["silent"]) == (7, 1, 0)
     # A quarter of 100, and of 5; what cannot be divided so far is one at least.
     assert told["percent"] == 25
@@ -57,17 +56,17 @@ def test_one_that_is_cut_off_adds_its_share_of_slots_and_limits():
 
 
 def test_its_slots_are_its_own_until_its_lease_has_lapsed():
-    told = found(*[word()] * 3, word("suspect"))
+    told = found(*[word()] * 3, word(asks=False))
     assert (told["slots"], told["percent"]) == (0, 25)
 
 
 def test_without_redis_a_whole_quota_may_be_had_again():
-    told = found(*[word("local", lapsed=True)] * 4)
+    told = found(*[word(asks=False, lapsed=True)] * 4)
     assert (told["slots"], told["percent"], told["worst"]["more"]) == (28, 100, 100)
 
 
 def test_less_than_one_for_each_is_one_for_each():
-    told = found(*[word("local")] * 4, policies={"few": policy("few", 2)})
+    told = found(*[word(asks=False)] * 4, policies={"few": policy("few", 2)})
     assert (told["percent"], told["worst"]["more"]) == (200, 4)
 
 
@@ -82,6 +81,6 @@ def test_what_is_open_meanwhile_is_named_and_what_is_closed_adds_nothing():
         "free": policy("free", 5, store_away="open"),
         "shut": policy("shut", 5, store_away="closed"),
     }
-    told = found(word("local"), policies=policies)
+    told = found(word(asks=False), policies=policies)
     assert (told["open"], told["percent"], told["worst"]) == (["free"], 0, None)
     assert found(word(), policies=policies)["open"] == []

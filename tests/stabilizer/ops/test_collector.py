@@ -11,7 +11,7 @@ from ratelimit.flags import Forced
 from ratelimit.store import Store, StoreAway
 from stabilizer.gate import policy
 from stabilizer.gate.control import Control
-from stabilizer.gate.observer import BOUNDS
+from stabilizer.gate.observer import BOUNDS, Counts
 from stabilizer.ops import history, standing, totals
 from stabilizer.ops.collector import Collector, columns
 from stabilizer.ops.row import refusals, row
@@ -85,7 +85,7 @@ def test_a_refusal_that_is_no_limit_of_the_caller_is_shown_under_its_own_cause()
 def test_refused_connections_and_pushes_have_columns_after_those_that_were_kept_before():
     before = columns().index("sockets_over_cap")
     assert columns()[before - 1] == "queue_held"
-    counts = {("turned_away", "too_many_strangers"): 2, ("turned_away", "at_capacity"): 4}
+    counts: Counts = {("turned_away", "too_many_strangers"): 2, ("turned_away", "at_capacity"): 4}
     counts |= {("turned_away", "too_many_connections"): 2, ("push", BOUNDS.index(0.05)): 10}
     cells = dict(zip(columns(), row(1, counts, 2, {}), strict=True))
     assert (cells["sockets_over_cap"], cells["sockets_over_capacity"]) == (2, 2)
