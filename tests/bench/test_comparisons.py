@@ -14,7 +14,6 @@ from bench import (
     goodput,
     herd,
     mix,
-    product_mix,
     refusals,
     saturation,
     store,
@@ -128,13 +127,6 @@ def test_what_is_critical_is_served_before_the_rest(place: Place) -> None:
 
     assert critical > 0.9
     assert critical > normal >= sheddable
-
-
-def test_the_products_own_calls_succeed_where_there_is_room_for_all(place: Place) -> None:
-    offered = product_mix.offered(place, per_s=20, load_s=1.0)
-    answers = {sort: set(of_sort.answers) for sort, of_sort in offered.outcomes.items()}
-
-    assert answers == {"critical": {"200", "204"}, "normal": {"201"}, "sheddable": {"200"}}
 
 
 def test_others_have_their_share_beside_one_that_floods(place: Place) -> None:

@@ -1,32 +1,16 @@
 """Every step under pressure is measured beside the full answer, once and shortly."""
 
-from pathlib import Path
-
 import pytest
-import redis
 
-from accounts import keys
-from accounts.models import Client, Plan, Scope, Tenant
 from bench import pressure
 from bench.place import Place
 from ratelimit import flags
-from tests.stabilizer import processes
 
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture
-def place(transactional_db, redis_client: redis.Redis, tmp_path: Path) -> Place:
-    plan = Plan.objects.create(name="operator", per_minute=60_000)
-    tenant = Tenant.objects.create(slug="acme", name="Acme TV", plan=plan)
-    Client.objects.create(tenant=tenant, client_id="acme-tv", name="Acme", default_for_host="*")
-    key = keys.create(tenant, "bench", Scope.values)[1]
-    env = processes.environment(LOG_LEVEL="ERROR", API_KEY=key)
-    return Place(env, tmp_path, quick=True)
-
-
-def test_each_step_of_an_answer_has_its_time_and_its_processor_time(place: Place) -> None:
-    rows = list(pressure.rows(place))
+def test_each_step_of_an_answer_has_its_time_and_its_processor_time(operators_place: Place) -> None:
+    rows = list(pressure.rows(operators_place))
 
     measured = {row.name.partition(":")[0] for row in rows}
     refusing = {flags.SHEDDABLE_REFUSED.name, flags.ONLY_CRITICAL.name}
