@@ -53,13 +53,16 @@ def main() -> None:
 def owned(count: int, state: State) -> list[tuple[str, str]]:
     """So many new pairings in `state`, each on a card of its own: UDID and device_code of each."""
     client, run, now = Client.objects.get(), secrets.token_hex(4), clock.now()
-    owner, _ = Subscriber.objects.get_or_create(tenant_id=client.tenant_id, code="bench-mix")
     names = [f"bench-{run}-{number:06}" for number in range(count)]
+    Subscriber.objects.bulk_create(
+        (Subscriber(tenant_id=client.tenant_id, code=name) for name in names), batch_size=BATCH
+    )
+    owners = Subscriber.objects.filter(code__startswith=f"bench-{run}").order_by("code")
     Smartcard.objects.bulk_create(
-        (Smartcard(tenant_id=client.tenant_id, subscriber=owner, sn=name) for name in names),
+        (Smartcard(tenant_id=client.tenant_id, subscriber=one, sn=one.code) for one in owners),
         batch_size=BATCH,
     )
-    cards = {card.sn: card for card in Smartcard.objects.filter(subscriber=owner)}
+    cards = Smartcard.objects.filter(sn__startswith=f"bench-{run}").order_by("sn")
     codes = [device_code.mint(client.tenant_id) for _ in names]
     Pairing.objects.bulk_create(
         (
@@ -67,21 +70,21 @@ def owned(count: int, state: State) -> list[tuple[str, str]]:
                 tenant_id=client.tenant_id,
                 client=client,
                 state=state,
-                udid=name,
-                active_udid=name,
+                udid=card.sn,
+                active_udid=card.sn,
                 app_type="bench",
                 model="OLED55C3",
                 os="webOS 23",
                 device_code_digest=device_code.digest(code),
                 user_code=user_code.mint(),
-                subscriber=owner,
-                smartcard=cards[name],
-                active_smartcard=cards[name],
+                subscriber_id=card.subscriber_id,
+                smartcard=card,
+                active_smartcard=card,
                 expires_at=now + LIVES,
                 approved_at=now,
                 acknowledged_at=now if state is State.ACKNOWLEDGED else None,
             )
-            for name, code in zip(names, codes, strict=True)
+            for card, code in zip(cards, codes, strict=True)
         ),
         batch_size=BATCH,
     )
