@@ -1,4 +1,4 @@
-"""Sends the head and the body of an answer in one packet.
+"""Sends the head and the body of an answer in one packet, and hangs up on nobody who just came.
 
 Uvicorn writes them one after the other, and uvloop makes a system call of each write: the second
 costs as much as the first, holds the interpreter's lock, and wakes the client for half an answer.
@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: What is held back at most, so that uvloop can tell in time that a client reads too slowly.
 MOST = 1 << 14
+#: For the request of a connection that was taken just before the process was told to end.
+ARRIVING_S = 0.5
 
 
 class Corked:
@@ -45,7 +47,14 @@ class Corked:
 
 
 class CorkedProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol on a `Corked` transport."""
+    """Uvicorn's protocol on a `Corked` transport. Whoever has just connected is still answered."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))
+
+    def shutdown(self) -> None:
+        has_asked = bool(self.cycle)
+        if has_asked:
+            super().shutdown()
+        else:
+            self.loop.call_later(ARRIVING_S, super().shutdown)

@@ -184,6 +184,24 @@ def test_settings_that_a_check_refuses_keep_it_from_starting(start, shared):
     assert "SECRET_KEY" in errors
 
 
+def test_whoever_connected_before_sigterm_and_asks_just_after_is_answered(start, shared):
+    process = start("--fd", str(shared.fileno()), fds=[shared.fileno()])
+    port = port_of(shared)
+    get(port, "/healthz")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as new:
+        new.connect()
+        deadline = time.monotonic() + 10
+        while not held(process, port):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.terminate()
+        # It looks for a signal ten times a second.
+        time.sleep(0.2)
+        new.request("GET", "/healthz")
+        assert new.getresponse().status == 200
+    assert process.wait(30) == 0
+
+
 def test_a_request_that_runs_at_sigterm_is_finished(start, shared):
     process = start("--fd", str(shared.fileno()), fds=[shared.fileno()])
     port = port_of(shared)
