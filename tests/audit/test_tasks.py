@@ -12,6 +12,7 @@ from audit import shipping, spool, tasks
 from audit.models import Event, Outbox, Segment
 from audit.shipper import Shipper
 from stabilizer.celery import app
+from tests.stabilizer.processes import TRACE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 
@@ -59,7 +60,7 @@ def start_worker(spool_dir, redis_client):
             "-l",
             "error",
         ]
-        env = os.environ | {"DATABASE_URL": database, "RUN_DIR": str(spool_dir.parent)}
+        env = os.environ | {"DATABASE_URL": database, "RUN_DIR": str(spool_dir.parent), TRACE: ""}
         workers.append(subprocess.Popen([sys.executable, "-m", *command], env=env))
         return workers[-1]
 

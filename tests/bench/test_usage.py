@@ -1,6 +1,7 @@
 """What a service uses is counted, whichever of its processes uses it."""
 
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -34,8 +35,8 @@ PARENT = f"""
 @contextmanager
 def running(script: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-u", "-c", textwrap.dedent(script)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+    pipe, env = subprocess.PIPE, {**os.environ, processes.TRACE: ""}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env, text=True) as process:
         try:
             yield process
         finally:

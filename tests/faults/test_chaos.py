@@ -1,6 +1,7 @@
 """Whatever dies, and when: what was answered is in the trail, once."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from dev.chaos.__main__ import is_right
 from dev.chaos.faults import KINDS
 from stabilizer.env import ROOT
+from tests.stabilizer.processes import TRACE
 
 pytestmark = pytest.mark.processes
 ROUNDS = 20
@@ -17,7 +19,8 @@ ROUNDS = 20
 def test_twenty_rounds_of_kill_9_lose_and_double_nothing():
     """`python -m dev.chaos` makes 200 of them."""
     command = [sys.executable, "-m", "dev.chaos", "--rounds", str(ROUNDS), "--json"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = {**os.environ, TRACE: ""}
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert run.stdout, run.stderr
     report = json.loads(run.stdout)
     assert run.returncode == 0, report

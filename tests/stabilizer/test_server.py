@@ -30,9 +30,11 @@ Start = Callable[..., subprocess.Popen[str]]
 def start(transactional_db) -> Iterator[Start]:
     """Starts ``python -m stabilizer.server web`` with these words; ends what still runs."""
     started: list[subprocess.Popen[str]] = []
+    # Most of them end in order.
+    traced = {processes.TRACE: os.environ.get(processes.TRACE, "")}
 
     def start(*words: str, **options: Any) -> subprocess.Popen[str]:
-        started.append(processes.start(*words, **options))
+        started.append(processes.start(*words, **traced, **options))
         return started[-1]
 
     yield start
