@@ -308,6 +308,7 @@ def test_a_transaction_that_loses_a_deadlock_is_tried_four_times_and_then_refuse
     number = 310 + deadlocks
     assert service.approve(number, service.create(number)).status == 200
     created = service.create(number)
+    assert created.status == 201, created
     before = status_of(service, "Innodb_deadlocks")
     with session(service) as first, session(service) as second:
         opponents = Opponents(service, first, second, f"fault-device-{number:06d}")
