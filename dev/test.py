@@ -58,7 +58,10 @@ DEPLOY = Step(
 PYTEST = (PYTHON, "-m", "coverage", "run", "-m", "pytest", "-q")
 PARALLEL = ("-n", WORKERS, "--dist", "loadfile")
 ON_MARIADB = Step("tests on MariaDB and Redis", (*PYTEST, *PARALLEL, "-m", "not processes"))
-ON_PROCESSES = Step("tests of whole processes", (*PYTEST, "-m", "processes"))
+ON_PROCESSES = Step(
+    "tests of whole processes", (*PYTEST, *PARALLEL, "-m", "processes and not alone")
+)
+ALONE = Step("tests of whole processes that measure", (*PYTEST, "-m", "alone"))
 EMBEDDED = Step(
     "tests on SQLite and Valkey",
     (*PYTEST, *PARALLEL, "-m", "embedded and not processes", *EMBEDDED_TESTS),
@@ -110,6 +113,7 @@ def dynamic(directory: Path) -> None:
         DEPLOY.run({**production(directory), **addresses})
         ON_MARIADB.run({**TEST_ENV, **addresses})
         ON_PROCESSES.run({**TEST_ENV, **addresses})
+        ALONE.run({**TEST_ENV, **addresses})
     with servers.start_valkey(directory / "valkey") as valkey:
         database_url = f"sqlite:///{directory / 'embedded.sqlite3'}"
         EMBEDDED.run({**TEST_ENV, "DATABASE_URL": database_url, "REDIS_URL": valkey.url})

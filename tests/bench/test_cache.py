@@ -11,7 +11,7 @@ from ratelimit import revision
 from stabilizer import demo
 from tests.stabilizer import processes
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The comparisons measure what they say: once, shortly, and on the tests' own servers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from bench.contestants import CONTESTANTS, DEADLINE_S, OURS
 from bench.doors import Door
 from bench.place import MeasureFailed, Place
 from bench.redis_usage import Usage
+from dev import servers
 from tests.stabilizer import processes
 
 pytestmark = pytest.mark.processes
@@ -29,9 +30,25 @@ pytestmark = pytest.mark.processes
 GET = b"GET /query HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
+@pytest.fixture(scope="module")
+def redis_url(open_directory: Path) -> Iterator[str]:
+    """A Redis that nobody else asks: what it has done is counted."""
+    with servers.start_redis(open_directory / "redis") as server:
+        yield server.url
+
+
 @pytest.fixture
-def place(transactional_db, redis_client: redis.Redis, tmp_path: Path) -> Place:
-    env = processes.environment(TRUSTED_PROXIES="127.0.0.1/32", LOG_LEVEL="ERROR")
+def own_redis(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def place(transactional_db, own_redis: redis.Redis, redis_url: str, tmp_path: Path) -> Place:
+    env = processes.environment(
+        TRUSTED_PROXIES="127.0.0.1/32", LOG_LEVEL="ERROR", REDIS_URL=redis_url
+    )
     return Place(env, tmp_path, quick=True)
 
 
@@ -75,15 +92,15 @@ def test_a_server_that_does_not_start_says_why(place: Place) -> None:
 
 
 def test_strangers_are_refused_by_redis_and_then_from_memory(
-    place: Place, redis_client: redis.Redis
+    place: Place, own_redis: redis.Redis
 ) -> None:
     strangers = refusals.Loads(place).strangers(20)
     with doors.uvicorn("gate", place) as gate:
 
         def ask() -> tuple[dict[str, int], int]:
-            before = Usage.of(redis_client)
+            before = Usage.of(own_redis)
             load = saturation.load(place, gate.port, strangers, clients=20, load_s=0)
-            return load.answers, (Usage.of(redis_client) - before).charges
+            return load.answers, (Usage.of(own_redis) - before).charges
 
         first, charges = ask()
         again, none = ask()
@@ -120,6 +137,7 @@ def test_every_contestant_serves_what_it_has_capacity_for(place: Place, name: st
     assert 0 < outcome.p50_s <= outcome.p95_s < DEADLINE_S
 
 
+@pytest.mark.alone
 def test_what_is_critical_is_served_before_the_rest(place: Place) -> None:
     # More than any machine of today serves; the critical ones alone are less than most do.
     offered = mix.offered(place, CONTESTANTS[OURS], rate=300, per_s=100)
@@ -129,6 +147,7 @@ def test_what_is_critical_is_served_before_the_rest(place: Place) -> None:
     assert critical > normal >= sheddable
 
 
+@pytest.mark.alone
 def test_others_have_their_share_beside_one_that_floods(place: Place) -> None:
     keys = place.told("bench.tenants", fairness.OTHERS + 1)
     flood = fairness.floods(keys)["a tenant"]

@@ -6,7 +6,7 @@ from bench import pressure
 from bench.place import Place
 from ratelimit import flags
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
 
 def test_each_step_of_an_answer_has_its_time_and_its_processor_time(operators_place: Place) -> None:

@@ -32,6 +32,7 @@ def by_name(rows: list[Row], words: str) -> Row:
 
 
 @processes_needed
+@pytest.mark.alone
 def test_waiting_devices_are_weighed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holding, "QUICK_WAITING", 30)
     monkeypatch.setattr(holding, "QUICK_COMING", 30)

@@ -20,7 +20,7 @@ from tests.faults.conftest import LONG, Reply, Service
 from tests.faults.crowd import target
 from tests.faults.returning import Record, pair_all
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
 FROZEN_S = 20.0 if LONG else 8.0
 #: Callers that read now and then: more than there are slots, so that somebody always comes anew.

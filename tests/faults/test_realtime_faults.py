@@ -18,7 +18,7 @@ from dev.chaos.stack import REALTIME, WEB
 from stabilizer.stampede.websocket import Socket, open_socket
 from tests.faults.conftest import Reply, Service
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
 #: The demonstration's subscribers have ten cards each; every test begins after the last one's.
 DEVICES = iter(range(100, 1000))

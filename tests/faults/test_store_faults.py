@@ -23,7 +23,7 @@ from tests.faults.conftest import LONG, Service
 from tests.faults.crowd import Crowd, Heard, crowd, p99
 from tests.faults.proxy import Proxy
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
 #: Two processes of four threads each would run eight requests at once: it is the cap that binds.
 SLOTS = 6

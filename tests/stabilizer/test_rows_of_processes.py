@@ -19,7 +19,11 @@ from pairing.models import Smartcard, Subscriber
 from ratelimit.follower import FRESH_S
 from tests.stabilizer import processes
 
-pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.alone,
+    pytest.mark.django_db(transaction=True),
+]
 PATH = "/api/v1/subscribers/S-1/"
 LOOKUPS = re.compile(r'lookups_total\{kind="subscriber",level="process",outcome="(\w+)"\} (\d+)')
 
