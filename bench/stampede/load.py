@@ -9,9 +9,9 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from bench.stampede.contestant import Running
+from bench.place import MeasureFailed
 from dev.environment import ROOT
 from stabilizer.stampede.__main__ import EXIT_REFUSED
 from stabilizer.stampede.options import PREPARED
@@ -20,8 +20,17 @@ from stabilizer.stampede.options import PREPARED
 PREPARATION_S = 180
 
 
-class LoadFailed(Exception):
+class LoadFailed(MeasureFailed):
     """The load process did not come to its report. Carries what it said."""
+
+
+class Service(Protocol):
+    """Where the crowd goes. `api_key` approves its devices."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def api_key(self) -> str: ...
 
 
 @dataclass
@@ -41,6 +50,10 @@ class Load:
             self.said += line
         raise LoadFailed(self.said)
 
+    @property
+    def is_over(self) -> bool:
+        return self.process.poll() is not None
+
     def report(self) -> dict[str, Any]:
         """`stabilizer.stampede.report.document` of the whole run. Raises `LoadFailed`."""
         assert self.process.stderr
@@ -54,7 +67,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def started(service: Running, *, devices: int, deadline_s: int) -> Iterator[Load]:
+def started(service: Service, *, devices: int, deadline_s: int) -> Iterator[Load]:
     """Let `devices` devices come; the process is gone after the block, whatever happens in it."""
     command = [sys.executable, "-m", "stabilizer.stampede", "--at-once", "--json"]
     command += ["--devices", str(devices), "--deadline", str(deadline_s), "--url", service.url]

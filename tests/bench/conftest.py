@@ -10,7 +10,12 @@ from accounts import keys
 from accounts.models import Client, Plan, Scope, Tenant
 from bench.place import Place
 from dev.test import temporary_directory
+from ratelimit import revision
+from stabilizer import demo
 from tests.stabilizer import processes
+
+#: Of the demonstration, with ten smartcards each.
+SUBSCRIBERS = 12
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +34,14 @@ def operators_place(transactional_db: None, redis_client: redis.Redis, tmp_path:
     key = keys.create(tenant, "bench", Scope.values)[1]
     env = processes.environment(LOG_LEVEL="ERROR", API_KEY=key)
     return Place(env, tmp_path, quick=True)
+
+
+@pytest.fixture
+def demo_place(transactional_db: None, redis_client: redis.Redis, tmp_path: Path) -> Place:
+    """The servers of the tests, with a small demonstration."""
+    # An earlier test may have left its keys in this process.
+    revision.refresh()
+    made = demo.make(subscribers=SUBSCRIBERS, cards=10, password="demo-password")
+    revision.refresh()
+    env = processes.environment(TRUSTED_PROXIES="127.0.0.1/32", LOG_LEVEL="ERROR")
+    return Place(env | {"API_KEY": made.api_key}, tmp_path, quick=True)

@@ -1,30 +1,20 @@
 """What waiting devices cost is measured as it says: on real gateways, with a few devices."""
 
-from pathlib import Path
-
 import pytest
-import redis
 
-from bench import beside, dialogue, holding, pushing, restarting
+from bench import beside, dialogue, holding, pushing, restarting, service
 from bench.crowd import Told
 from bench.place import MeasureFailed, Place
 from bench.row import Row
-from ratelimit import revision
-from stabilizer import demo
-from tests.stabilizer import processes
+from tests.bench.conftest import SUBSCRIBERS
 
 processes_needed = pytest.mark.processes
-APPROVALS = 12
+APPROVALS = SUBSCRIBERS
 
 
 @pytest.fixture
-def place(transactional_db, redis_client: redis.Redis, tmp_path: Path) -> Place:
-    # An earlier test may have left its keys in this process.
-    revision.refresh()
-    made = demo.make(subscribers=APPROVALS, cards=10, password="demo-password")
-    revision.refresh()
-    env = processes.environment(TRUSTED_PROXIES="127.0.0.1/32", LOG_LEVEL="ERROR")
-    return Place(env | {"API_KEY": made.api_key}, tmp_path, quick=True)
+def place(demo_place: Place) -> Place:
+    return demo_place
 
 
 def by_name(rows: list[Row], words: str) -> Row:
@@ -76,7 +66,7 @@ def test_the_stampede_beside_those_who_wait_is_compared_with_itself(
 ) -> None:
     monkeypatch.setattr(beside, "QUICK_WAITING", 20)
     monkeypatch.setattr(beside, "QUICK_DEVICES", 10)
-    monkeypatch.setattr(beside, "settled", lambda read: read())
+    monkeypatch.setattr(service, "settled", lambda read: read())
     (row,) = beside.rows(place)
 
     assert row.goal is not None
