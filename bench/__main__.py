@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench import (
     admission,
+    background,
     cache,
     fairness,
     gone,
@@ -62,6 +63,7 @@ COMPARISONS: Mapping[str, tuple[str, Callable[[Place], Iterator[Row]]]] = {
     "pressure": ("What steps under pressure save, through the gate, MariaDB", pressure.rows),
     "trail": ("The audit trail, MariaDB", trail.rows),
     "realtime": ("Devices that wait on the gateway, MariaDB", realtime.rows),
+    "background": ("A backlog of background tasks beside a stampede, MariaDB", background.rows),
     "importing": ("manage.py import_subscribers on MariaDB", importing.rows),
 }
 FAILURES = (MeasureFailed, NotStarted, ServerFailed, ServerMissing, RedisError, crowd.TooMany)
