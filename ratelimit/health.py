@@ -60,6 +60,11 @@ class Health:
         """How long ago the store came back; infinite if it has never been away."""
         return self._clock() - self.recovered_at
 
+    @property
+    def is_back(self) -> bool:
+        """Whether the store came back a short while ago: others may not have found it yet."""
+        return self.recovered_s < self._recovering_s
+
     def answered(self, slow: bool) -> None:
         """A call came back; `slow` if the store took longer than a step of `pace` over it."""
         now = self._clock()

@@ -216,9 +216,11 @@ class SlotLease:
             self._alarmed = False
             logger.warning("%s has its lease again after %.0f s", self.process, self.renewed_s)
         share, alive, self.recovering_s = answer[0], answer[1], answer[2] / 1000
-        # An empty Redis knows only who has come back. Local limits, which are shares of as many as
-        # there are, still bind then: until all had time to come back nobody is taken for gone.
-        self.processes = max(alive, self.processes) if self.recovering_s else alive
+        # A Redis that was emptied, or away, knows only who has come back. Local limits, which are
+        # shares of as many as there are, still bind then: until all had time to come back nobody
+        # is taken for gone.
+        early = self.recovering_s or self._store.health.is_back
+        self.processes = max(alive, self.processes) if early else alive
         self._store.processes = max(1, self.processes)
         self._renewed_at = self._clock()
         shrunk = share < self.share

@@ -2,7 +2,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 import redis
@@ -110,6 +110,28 @@ async def test_nobody_is_taken_for_gone_before_an_emptied_redis_can_know(
     # The other one does not come back.
     async with held(first):
         await eventually(lambda: not first.recovering_s)
+        assert (first.processes, store.processes) == (1, 1)
+
+
+async def test_nobody_is_taken_for_gone_who_may_find_redis_back_a_little_later(
+    far_url: str, redis_client: redis.Redis
+) -> None:
+    clock = HandClock()
+    with closing(Store(far_url, clock=clock)) as store:
+        first, other = (SlotLease(store, 500, Demand(9), lease_s=LEASE_S) for _ in range(2))
+        for lease in (other, first):
+            await lease.refresh()
+        for good in (False, True):
+            store.health.probed(good)
+        # What was leased has lapsed meanwhile, and the other one does not come back.
+        redis_client.flushdb()
+        async with asyncio.timeout(10):
+            while await first.refresh() and first.recovering_s:
+                await asyncio.sleep(LEASE_S / 4)
+        assert (first.processes, store.processes) == (2, 2)
+
+        clock.advance(61)
+        await first.refresh()
         assert (first.processes, store.processes) == (1, 1)
 
 
