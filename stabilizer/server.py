@@ -45,9 +45,9 @@ DRAIN_S = 10
 WS_BYTES = 64 * 1024
 EXIT_PORT_TAKEN = 70
 EXIT_CONFIGURATION = 78
-#: An event loop that waits 5 ms for each of a request's steps, as it does by default, is slow where
-#: only one thread computes. Few do at a time (`pool`), so that switching often costs little.
-SWITCH_S = 0.0005
+#: How long a thread that computes keeps the interpreter from the event loop, which needs it for each
+#: of a request's steps. Less costs throughput, and Python's own 5 ms make what is critical slow.
+SWITCH_S = 0.001
 #: Requests leave few cycles behind; the first collection of Django's own objects costs 50 ms.
 GC_THRESHOLDS = (20_000, 20, 50)
 #: A full collection among 10,000 waiting sockets stops the process for half a second.
@@ -84,7 +84,7 @@ ROLES = {
         ImpatientProtocol,
         WaitingProtocol,
         GC_OF_WAITING,
-        switch_s=SWITCH_S,
+        switch_s=SWITCH_S / 2,
         at_a_time=4,
         rest_s=0.010,
         keep_alive_s=5,
