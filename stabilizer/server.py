@@ -45,8 +45,8 @@ DRAIN_S = 10
 WS_BYTES = 64 * 1024
 EXIT_PORT_TAKEN = 70
 EXIT_CONFIGURATION = 78
-#: How long a thread that computes keeps the interpreter from the event loop, which needs it for each
-#: of a request's steps. Less costs throughput, and Python's own 5 ms make what is critical slow.
+#: How long a thread that computes keeps the interpreter from the event loop, which needs it for
+#: each of a request's steps. Less costs throughput; with Python's 5 ms what is critical is slow.
 SWITCH_S = 0.001
 #: Requests leave few cycles behind; the first collection of Django's own objects costs 50 ms.
 GC_THRESHOLDS = (20_000, 20, 50)
@@ -84,7 +84,7 @@ ROLES = {
         ImpatientProtocol,
         WaitingProtocol,
         GC_OF_WAITING,
-        switch_s=SWITCH_S / 2,
+        switch_s=0.0005,
         at_a_time=4,
         rest_s=0.010,
         keep_alive_s=5,
