@@ -14,6 +14,7 @@ django.setup(set_prefix=False)
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 
+from bench import views  # noqa: E402
 from ratelimit.gcra import Limit, Quota, Verdict  # noqa: E402
 from ratelimit.herd import Herd  # noqa: E402
 from stabilizer.gate import answers  # noqa: E402
@@ -54,11 +55,14 @@ REFUSAL = answers.over_limits(ARRIVAL, VERDICT).messages(answers.added(ARRIVAL.r
 
 
 class Timed:
-    """Tells at `/timings` how long each request was under way behind the gate."""
+    """Tells at `/timings` how long each request was under way behind the gate, and how long after
+    its arrival each view of them began.
+    """
 
     def __init__(self, app: Application) -> None:
         self._app = app
         self._took_s: list[float] = []
+        self._waited_s: list[float] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         began = time.perf_counter()
@@ -68,11 +72,14 @@ class Timed:
     async def told(self, scope: Any, receive: Any, send: Any) -> None:
         """Before the gate: the timings go to the path, everything else to the gate."""
         if scope["type"] == "http" and scope["path"] == "/timings":
-            body, self._took_s = json.dumps(self._took_s).encode(), []
+            body = json.dumps({"took_s": self._took_s, "waited_s": self._waited_s}).encode()
+            self._took_s, self._waited_s = [], []
             headers = [(b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return
+        came_at = time.perf_counter()
+        scope[views.BEGINS] = lambda: self._waited_s.append(time.perf_counter() - came_at)
         await timed_gate(scope, receive, send)
 
 

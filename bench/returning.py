@@ -81,20 +81,24 @@ class Rush:
     async def visit(self, comes_s: float) -> None:
         """One client, from its first request until it is served."""
         await asyncio.sleep(comes_s)
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(STUCK_S - self.now):
-                _, client = await loop.create_connection(Client, ports.LOOPBACK, self._port)
-                await self._until_served(client)
+                await self._until_served()
         except (OSError, TimeoutError):
             self.errors += 1
 
-    async def _until_served(self, client: "Client") -> None:
-        while True:
-            wait_s = await self._ask(client)
-            if not wait_s:
-                return
+    async def _until_served(self) -> None:
+        client = await self._connect()
+        while wait_s := await self._ask(client):
             await asyncio.sleep(wait_s)
+            if client.is_closed:
+                # It was idle for longer than the server keeps a connection.
+                client = await self._connect()
+
+    async def _connect(self) -> "Client":
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_connection(Client, ports.LOOPBACK, self._port)
+        return client
 
     async def _ask(self, client: "Client") -> float:
         """The seconds after which to return, 0 once it is served."""
@@ -113,12 +117,14 @@ class Client(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[tuple[int, float]] | None = None
         self._retry_after_s = 0.0
+        self.is_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclass of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_closed = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionResetError())
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bench import doors, saturation
@@ -137,13 +138,21 @@ def phase(place: Place, door: Door, load_s: float, clients: int = CLIENTS) -> Ph
     """What so many clients get in so many seconds."""
     timings(door)
     served = saturation.load(place, door.port, [REQUEST], clients=clients, load_s=load_s)
-    took_s = sorted(timings(door))
+    took_s = sorted(timings(door).took_s)
     return Phase(served.per_second(200), took_s[len(took_s) // 2] if took_s else 0.0)
 
 
-def timings(door: Door) -> list[float]:
-    """What each request took with a slot since the last time, in seconds."""
+class Timings(NamedTuple):
+    """Of all requests since the last look, in seconds."""
+
+    #: How long each had a slot.
+    took_s: list[float]
+    #: How long after its arrival each view began.
+    waited_s: list[float]
+
+
+def timings(door: Door) -> Timings:
+    """What the server of `bench.apps:timed` has seen since the last time."""
     with closing(http.client.HTTPConnection(ports.LOOPBACK, door.port, PATIENCE_S)) as connection:
         connection.request("GET", "/timings")
-        took_s: list[float] = json.loads(connection.getresponse().read())
-        return took_s
+        return Timings(**json.loads(connection.getresponse().read()))

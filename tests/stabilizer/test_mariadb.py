@@ -1,15 +1,19 @@
 """Transactions on MariaDB: what they keep, and how many round trips they take."""
 
+import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from MySQLdb.connections import Connection
 
 from audit import statements
 from audit.models import Outbox
+from stabilizer.pool import Pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -206,3 +210,35 @@ def test_a_new_connection_begins_as_one_without_transaction(round_trips):
     connection.close()
     put("b")
     assert count_elsewhere() == 2
+
+
+async def test_all_threads_of_a_pool_wait_for_the_server_at_once(monkeypatch):
+    # Nobody has his turn for another reason than that all others wait.
+    monkeypatch.setattr("stabilizer.pool.LONG_S", 60)
+    pool = Pool(4, on_idle=connections.close_all)
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User lock'"
+
+    def wait() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT GET_LOCK('pool', 10), RELEASE_LOCK('pool')")
+
+    def seen(cursor: Any) -> int:
+        cursor.execute(waiting)
+        return cursor.fetchone()[0]
+
+    def hold() -> int:
+        with seen_by_another() as cursor:
+            cursor.execute("SELECT GET_LOCK('pool', 0)")
+            held.set()
+            deadline = time.monotonic() + 10
+            while (count := seen(cursor)) < pool.size and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return count
+
+    held = threading.Event()
+    holder = asyncio.ensure_future(asyncio.to_thread(hold))
+    await asyncio.to_thread(held.wait, 10)
+    works = [pool.submit(wait) for _ in range(pool.size)]
+    assert await holder == pool.size
+    await asyncio.gather(*works)
+    assert await asyncio.to_thread(pool.close)
