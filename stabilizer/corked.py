@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+#: In a scope: the transport, which knows at once that its client has left.
+CONNECTION = "stabilizer.connection"
 #: What is held back at most, so that uvloop can tell in time that a client reads too slowly.
 MOST = 1 << 14
 #: For the request of a connection that was taken just before the process was told to end.
@@ -47,10 +49,17 @@ class Corked:
 
 
 class CorkedProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol on a `Corked` transport. Whoever has just connected is still answered."""
+    """Uvicorn's protocol on a `Corked` transport, which the application finds in the scope.
+
+    Whoever has just connected is still answered.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[CONNECTION] = self.transport  # type: ignore[literal-required]
 
     def shutdown(self) -> None:
         has_asked = bool(self.cycle)

@@ -30,6 +30,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from accounts import answers
+from stabilizer.corked import CONNECTION
 from stabilizer.gate.breaker import Breaker, watched
 from stabilizer.pool import Pool
 
@@ -108,6 +109,12 @@ class Exchange:
     loop: asyncio.AbstractEventLoop
     answer: Answer | None = None
 
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether the client has left, as far as is known."""
+        connection = self.scope.get(CONNECTION)
+        return self.client.gone or (connection is not None and connection.is_closing())
+
 
 class Serving:
     """An ASGI application: Django's synchronous handler in `threads` threads of this process."""
@@ -180,7 +187,7 @@ class Serving:
     # What follows runs in a thread of the pool.
 
     def _respond(self, exchange: Exchange) -> None:
-        if exchange.client.gone:
+        if exchange.is_in_vain:
             exchange.body.close()
             return
         set_script_prefix(get_script_prefix(exchange.scope))

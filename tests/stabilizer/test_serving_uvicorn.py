@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import httptools
@@ -10,6 +11,8 @@ import pytest
 import uvicorn
 from django.core import signals
 
+from stabilizer.corked import CorkedProtocol
+from stabilizer.pool import LONG_S
 from stabilizer.serving import Serving
 from tests.stabilizer import serving_views
 from tests.stabilizer.serving_views import Stage
@@ -32,7 +35,12 @@ def address(settings, stage: Stage) -> Iterator[tuple[str, int]]:
     settings.TEMPLATES = []
     serving = Serving(threads=2)
     config = uvicorn.Config(
-        serving, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False
+        serving,
+        loop="uvloop",
+        http=CorkedProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -205,3 +213,16 @@ def test_a_view_learns_the_length_of_a_chunked_body(connect, chunks):
         connection.socket.sendall(part)
     length = len(b"".join(chunks))
     assert connection.answers(1) == [f"{length or None} {length}".encode()]
+
+
+def test_a_client_that_hangs_up_a_moment_before_its_turn_costs_no_view(connect, stage):
+    first, second = connect(), connect()
+    first.send("/waits/")
+    assert stage.entered.wait(5)
+    second.send("/waits/")
+    second.socket.close()
+    # Who computes for so long lets others begin.
+    time.sleep(4 * LONG_S)
+    stage.proceed.set()
+    first.answers(1)
+    assert stage.calls == ["waits"]
