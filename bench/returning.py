@@ -6,6 +6,7 @@ Retry-After says, and asks again.
 
 import asyncio
 import json
+import math
 import os
 import random
 import sys
@@ -72,11 +73,12 @@ class Rush:
         self.errors = 0
         self._port = port
         self._request = request
-        self._began = time.perf_counter()
+        # The gate's clock, and its seconds: it is for one of those that somebody is told to return.
+        self._began = math.floor(time.monotonic())
 
     @property
     def now(self) -> float:
-        return time.perf_counter() - self._began
+        return time.monotonic() - self._began
 
     async def visit(self, comes_s: float) -> None:
         """One client, from its first request until it is served."""
@@ -89,10 +91,17 @@ class Rush:
 
     async def _until_served(self) -> None:
         client = await self._connect()
-        while wait_s := await self._ask(client):
+        while True:
+            try:
+                wait_s = await self._ask(client)
+            except ConnectionResetError:
+                # It was idle for as long as the server keeps a connection, and ended just now.
+                client = await self._connect()
+                wait_s = await self._ask(client)
+            if not wait_s:
+                return
             await asyncio.sleep(wait_s)
             if client.is_closed:
-                # It was idle for longer than the server keeps a connection.
                 client = await self._connect()
 
     async def _connect(self) -> "Client":
@@ -102,8 +111,9 @@ class Rush:
 
     async def _ask(self, client: "Client") -> float:
         """The seconds after which to return, 0 once it is served."""
-        self.asked[int(self.now)] += 1
+        came_s = int(self.now)
         status, retry_after_s = await client.ask(self._request)
+        self.asked[came_s] += 1
         if status == 200:
             self.served[int(self.now)] += 1
             return 0
