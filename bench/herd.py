@@ -17,8 +17,6 @@ from dev.environment import ROOT
 
 CLIENTS_IN_A_SECOND = 10_000
 REQUEST = "GET /brief HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-#: Who came in the first second has been told by the end of this one.
-ADVISED_S = 3
 ADVICE: Mapping[str, str] = {"advice of the gate": "gated", "Retry-After: 1": "gated_at_once"}
 OURS, FIXED = ADVICE
 PICTURE = ROOT / ".run" / "herd.png"
@@ -33,8 +31,8 @@ class Run:
 
     @property
     def steepest(self) -> float:
-        """The most arrivals in a second after the advice, as a multiple of what can be served."""
-        return max(self.crowd.asked[ADVISED_S:], default=0) / self.capacity
+        """The most who return in a second, as a multiple of what can be served."""
+        return max(self.crowd.returned) / self.capacity
 
     @property
     def served(self) -> float:

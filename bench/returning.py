@@ -28,11 +28,12 @@ STUCK_S = 120.0
 
 @dataclass(frozen=True)
 class Crowd:
-    """What the crowd did and found, by whole seconds since the first came."""
+    """What the crowd did and found, by whole seconds of the gate's clock, from the first on."""
 
     served: list[int]
-    #: Requests, first ones and those of who returned.
+    #: Requests, first ones and those of who returned; and the latter alone.
     asked: list[int]
+    returned: list[int]
     unserved: int
     errors: int
     #: Until all were served, or the end.
@@ -60,8 +61,11 @@ async def _come(port: int, request: str, clients: int) -> Crowd:
     took_s = rush.now
     cpu_share = (sum(os.times()[:2]) - cpu_s) / took_s
     seconds = range(int(took_s) + 1)
-    served, asked = ([counts[second] for second in seconds] for counts in (rush.served, rush.asked))
-    return Crowd(served, asked, clients - sum(served), rush.errors, took_s, cpu_share)
+    served, asked, returned = (
+        [counts[second] for second in seconds]
+        for counts in (rush.served, rush.asked, rush.returned)
+    )
+    return Crowd(served, asked, returned, clients - sum(served), rush.errors, took_s, cpu_share)
 
 
 class Rush:
@@ -70,6 +74,7 @@ class Rush:
     def __init__(self, port: int, request: bytes) -> None:
         self.served: Counter[int] = Counter()
         self.asked: Counter[int] = Counter()
+        self.returned: Counter[int] = Counter()
         self.errors = 0
         self._port = port
         self._request = request
@@ -101,6 +106,7 @@ class Rush:
             if not wait_s:
                 return
             await asyncio.sleep(wait_s)
+            self.returned[int(self.now)] += 1
             if client.is_closed:
                 client = await self._connect()
 
