@@ -13,13 +13,13 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from bench import dialogue, service
+from bench import dialogue, product_processes
 from bench.chores import PLAIN, QUEUE, READY, YIELDING
 from bench.dialogue import Partner
 from bench.place import Place
+from bench.product_processes import DEADLINE_S, Service
 from bench.rounds import in_turn
 from bench.row import Row, at_least, at_most
-from bench.service import DEADLINE_S, Service
 from bench.stampede import load
 from bench.stampede.usage import Usage
 from dev import children
@@ -244,7 +244,7 @@ def felt(size: Size, rounds: dict[str, tuple[Round, ...]]) -> Iterator[Row]:
 def _stage(place: Place, size: Size) -> Iterator[Stage]:
     env = {**place.env, "DJANGO_SETTINGS_MODULE": "stabilizer.settings"}
     with (
-        service.running(place, env) as serving,
+        product_processes.running(place, env) as serving,
         dialogue.partner(place, "bench.backlog", serving.env) as backlog,
     ):
         yield Stage(place, size, serving, backlog)
@@ -259,7 +259,7 @@ def worker(place: Place, env: Mapping[str, str], task: str) -> Iterator[Sequence
             log = place.directory / f"{task}-{time.monotonic_ns()}.log"
             command = [sys.executable, "-m", *WORKER]
             started.append(children.start(task, command, log, env=env, cwd=ROOT))
-            service.until_said(started[0], READY)
+            product_processes.until_said(started[0], READY)
         yield [child.pid for child in started]
     finally:
         children.stop(started, PATIENCE_S)

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bench import crowd, gateways, service
+from bench import crowd, gateways, product_processes
 from bench.crowd import Crowd
 from bench.place import MeasureFailed, Place
+from bench.product_processes import DEADLINE_S, Service
 from bench.rounds import in_turn
 from bench.row import Row, at_least
-from bench.service import DEADLINE_S, Service
 
 TURNS = 3
 WAITING, QUICK_WAITING = 5_000, 200
@@ -25,7 +25,7 @@ def rows(place: Place) -> Iterator[Row]:
     file = crowd.pairings(place, waiting)
     with (
         gateways.running(place) as running,
-        service.running(place, running.env) as serving,
+        product_processes.running(place, running.env) as serving,
         crowd.of(place, 1) as waiters,
     ):
         waiters.take(running, file, 0, waiting)

@@ -12,7 +12,6 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import django
@@ -26,8 +25,9 @@ from redis import Redis  # noqa: E402
 
 from accounts.models import Client  # noqa: E402
 from audit import clock  # noqa: E402
+from bench.owned import LIVES, owned  # noqa: E402
 from pairing import device_code, pending, user_code  # noqa: E402
-from pairing.models import Pairing, Smartcard, State, Subscriber  # noqa: E402
+from pairing.models import Pairing, State  # noqa: E402
 from ratelimit import flags  # noqa: E402
 from ratelimit.flags import Forced, Step  # noqa: E402
 from realtime.subscription import Subscription  # noqa: E402
@@ -60,36 +60,9 @@ class Case(NamedTuple):
 
 def main() -> None:
     given = json.load(sys.stdin)
-    prepare(given["rows"])
+    owned(given["rows"], State.ACKNOWLEDGED)
     devices = waiting(given["requests"])
     json.dump(asyncio.run(measure(given, devices)), sys.stdout)
-
-
-def prepare(rows: int) -> None:
-    """So many active devices, each on a card of its subscriber."""
-    client = Client.objects.get()
-    run, now = secrets.token_hex(4), clock.now()
-    Subscriber.objects.bulk_create(
-        Subscriber(tenant_id=client.tenant_id, code=f"{PREFIX}{run}-{n}") for n in range(rows)
-    )
-    owners = Subscriber.objects.filter(code__startswith=f"{PREFIX}{run}").order_by("code")
-    Smartcard.objects.bulk_create(
-        Smartcard(tenant_id=client.tenant_id, subscriber=owner, sn=owner.code) for owner in owners
-    )
-    cards = Smartcard.objects.filter(sn__startswith=f"{PREFIX}{run}").select_related("subscriber")
-    Pairing.objects.bulk_create(
-        Pairing(
-            **_of(client, f"{PREFIX}{card.sn}", State.ACKNOWLEDGED),
-            name=f"Living room {card.sn}",
-            active_udid=f"{PREFIX}{card.sn}",
-            subscriber=card.subscriber,
-            smartcard=card,
-            active_smartcard=card,
-            approved_at=now,
-            acknowledged_at=now,
-        )
-        for card in cards
-    )
 
 
 def waiting(count: int) -> list[tuple[str, str]]:
@@ -99,26 +72,17 @@ def waiting(count: int) -> list[tuple[str, str]]:
     pairs = [(f"{PREFIX}{run}-{number:06}", code) for number, code in enumerate(codes)]
     Pairing.objects.bulk_create(
         Pairing(
-            **_of(client, udid, State.PENDING) | {"device_code_digest": device_code.digest(code)}
+            tenant_id=client.tenant_id,
+            client=client,
+            udid=udid,
+            app_type="bench",
+            device_code_digest=device_code.digest(code),
+            user_code=user_code.mint(),
+            expires_at=clock.now() + LIVES,
         )
         for udid, code in pairs
     )
     return pairs
-
-
-def _of(client: Client, udid: str, state: State) -> dict[str, Any]:
-    return {
-        "tenant_id": client.tenant_id,
-        "client": client,
-        "state": state,
-        "udid": udid,
-        "app_type": "bench",
-        "model": "OLED55C3",
-        "os": "webOS 23",
-        "device_code_digest": secrets.token_hex(32),
-        "user_code": user_code.mint(),
-        "expires_at": clock.now() + timedelta(hours=1),
-    }
 
 
 async def measure(given: Mapping[str, Any], devices: Sequence[tuple[str, str]]) -> dict[str, Any]:

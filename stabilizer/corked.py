@@ -62,8 +62,8 @@ class CorkedProtocol(HttpToolsProtocol):
         self.scope[CONNECTION] = self.transport  # type: ignore[literal-required]
 
     def shutdown(self) -> None:
-        has_asked = bool(self.cycle)
-        if has_asked:
+        # Without one, nothing was asked over this connection yet.
+        if self.cycle:
             super().shutdown()
         else:
             self.loop.call_later(ARRIVING_S, super().shutdown)

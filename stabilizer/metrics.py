@@ -148,14 +148,16 @@ def measured(document: str | None) -> list[Gauge]:
     """What the process that collects for the dashboard has measured, but for what is not known."""
     if document is None:
         return []
-    row = dict(zip(COLUMNS, json.loads(document)["row"], strict=True))
-    queued = {name: row[f"queue_{name}"] for name in QUEUES if row[f"queue_{name}"] is not None}
+    # A process of an older version has fewer columns: those that came later stand last.
+    cells = zip(COLUMNS, json.loads(document)["row"], strict=False)
+    row = {column: value for column, value in cells if value is not None}
+    queued = {name: row[f"queue_{name}"] for name in QUEUES if f"queue_{name}" in row}
     gauges = [
         Gauge(name, help, "", {"": row[column]})
         for name, (column, help) in MEASURED.items()
-        if row[column] is not None
+        if column in row
     ]
-    percent = row["bound_percent"]
+    percent = row.get("bound_percent")
     excess = {} if percent is None else {"": percent / 100}
     return [
         *gauges,

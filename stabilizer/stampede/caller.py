@@ -1,13 +1,12 @@
 """A device's HTTP: each call until it is answered or the deadline comes, every try counted."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from stabilizer.stampede.connection import Answer, Broken, Connection
+from stabilizer.stampede.connection import Answer, Broken, Connection, request
 from stabilizer.stampede.tally import Step, Tally
 from stabilizer.stampede.target import Target
 
@@ -51,13 +50,14 @@ class Caller:
 
         Raises `Unserved` when the device's time is over.
         """
-        request = self._request(method, path, body, bearer)
+        headers = {"Host": self.target.authority, **self.headers}
+        words = request(method, path, headers, bearer=bearer, body=body)
         self.unsure = False
         while True:
             began = time.monotonic()
             limit_s = min(ANSWER_S, self.left_s(step))
             try:
-                answer = await self._connection.ask(request, limit_s)
+                answer = await self._connection.ask(words, limit_s)
             except (Broken, TimeoutError) as error:
                 self.unsure = True
                 await self.broke(step, error, began)
@@ -100,21 +100,6 @@ class Caller:
 
     def close(self) -> None:
         self._connection.close()
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None, bearer: str) -> bytes:
-        content = b"" if body is None else json.dumps(body).encode()
-        lines = [
-            f"{method} {path} HTTP/1.1",
-            f"Host: {self.target.authority}",
-            *(f"{name}: {value}" for name, value in self.headers.items()),
-        ]
-        if bearer:
-            lines.append(f"Authorization: Bearer {bearer}")
-        if content:
-            lines.append("Content-Type: application/json")
-        if method == "POST":
-            lines.append(f"Content-Length: {len(content)}")
-        return "\r\n".join((*lines, "", "")).encode() + content
 
 
 def expect(step: Step, answer: Answer, status: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, cast
 
 import httptools
@@ -34,6 +35,26 @@ class Answer:
         except ValueError:
             return {}
         return document if isinstance(document, dict) else {}
+
+
+def request(
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    *,
+    bearer: str = "",
+    body: Mapping[str, Any] | None = None,
+) -> bytes:
+    """A request as it goes over the wire. `headers` have its `Host`."""
+    content = b"" if body is None else json.dumps(body).encode()
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if bearer:
+        lines.append(f"Authorization: Bearer {bearer}")
+    if content:
+        lines.append("Content-Type: application/json")
+    if method == "POST":
+        lines.append(f"Content-Length: {len(content)}")
+    return "\r\n".join((*lines, "", "")).encode() + content
 
 
 class Wire(asyncio.Protocol):

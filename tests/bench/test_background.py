@@ -8,7 +8,7 @@ from math import inf
 import pytest
 from django.conf import settings
 
-from bench import background, dialogue, service
+from bench import background, dialogue, product_processes
 from bench.background import Round, Sample, Size
 from bench.chores import PLAIN, YIELDING
 from bench.dialogue import Partner
@@ -43,7 +43,7 @@ def test_every_task_has_run_once_when_the_stampede_is_over(
     demo_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "QUICK", Size(devices=12, tasks=6))
-    monkeypatch.setattr(service, "settled", lambda read: read())
+    monkeypatch.setattr(product_processes, "settled", lambda read: read())
     rows = list(background.rows(demo_place))
 
     ran = by_name(rows, "ran in the end")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import beside, dialogue, holding, pushing, restarting, service
+from bench import beside, dialogue, holding, product_processes, pushing, restarting
 from bench.crowd import Told
 from bench.place import MeasureFailed, Place
 from bench.row import Row
@@ -66,7 +66,7 @@ def test_the_stampede_beside_those_who_wait_is_compared_with_itself(
 ) -> None:
     monkeypatch.setattr(beside, "QUICK_WAITING", 20)
     monkeypatch.setattr(beside, "QUICK_DEVICES", 10)
-    monkeypatch.setattr(service, "settled", lambda read: read())
+    monkeypatch.setattr(product_processes, "settled", lambda read: read())
     (row,) = beside.rows(place)
 
     assert row.goal is not None

@@ -1,13 +1,12 @@
 """Clients who ask for pairings while something breaks, and note what each was told and when."""
 
 import asyncio
-import json
 import math
 import random
 import statistics
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from time import monotonic
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 from dev import ports
 from dev.chaos.stack import Stack
+from stabilizer.stampede import connection
 from stabilizer.stampede.connection import Answer, Broken, Connection
 from stabilizer.stampede.target import Target
 
@@ -106,19 +106,12 @@ def target(stack: Stack) -> Target:
     return Target(ports.LOOPBACK, stack.port, secure=False, api_key=stack.api_key)
 
 
-def request(to: Target, udid: str, path: str, body: object = None, bearer: str = "") -> bytes:
+def request(
+    to: Target, udid: str, path: str, body: Mapping[str, object] | None = None, bearer: str = ""
+) -> bytes:
     """A POST of the device `udid`, which has a network of its own."""
-    content = b"" if body is None else json.dumps(body).encode()
-    lines = [
-        f"POST {path} HTTP/1.1",
-        f"Host: {to.authority}",
-        f"X-Forwarded-For: {_address(udid)}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(content)}",
-    ]
-    if bearer:
-        lines.append(f"Authorization: Bearer {bearer}")
-    return "\r\n".join((*lines, "", "")).encode() + content
+    headers = {"Host": to.authority, "X-Forwarded-For": _address(udid)}
+    return connection.request("POST", path, headers, bearer=bearer, body=body)
 
 
 def _address(udid: str) -> str:

@@ -69,6 +69,15 @@ async def test_what_was_measured_for_the_dashboard_is_told_but_for_what_is_not_k
     assert await asyncio.to_thread(complaints, text) == (0, "")
 
 
+async def test_a_process_of_an_older_version_has_measured_less(store):
+    row: list[int | None] = [None] * COLUMNS.index("queue_held")
+    row[COLUMNS.index("audit_waiting")] = 7
+    await history.keep(store, json.dumps({"row": row}), "[]", None)
+    _, text = await scrape(store)
+    assert "stabilizer_audit_waiting_events 7\n" in text
+    assert "stabilizer_audit_lag_seconds" not in text
+
+
 async def test_slots_are_told_by_process(store):
     leases = [SlotLease(store, 500, lambda: (3, 8, 0), cold_share=3) for _ in range(2)]
     for lease in leases:
