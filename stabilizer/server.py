@@ -210,29 +210,45 @@ def serve(role: Role, listeners: Sequence[socket.socket]) -> int:
 
 
 def supervise(role: str, listeners: Sequence[socket.socket]) -> int:
-    """Run a process for each listener. When one ends by itself, all end, with its status."""
+    """Run a process for each listener. When one ends by itself, all end, with its status.
+
+    Whoever is told to end before it has begun to serve dies of that, as it should: that is a 0.
+    """
     command = [sys.executable, "-m", "stabilizer.server", role]
-    children = [
-        subprocess.Popen(  # noqa: S603
-            [*command, *listener.share(listeners, number)],
-            pass_fds=[each.fileno() for each in listeners],
-        )
-        for number in range(len(listeners))
-    ]
+    children: list[subprocess.Popen[bytes]] = []
+    told = False
 
     def stop(*_: object) -> None:
+        nonlocal told
+        told = True
         for child in children:
             child.terminate()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    children.extend(
+        subprocess.Popen(  # noqa: S603
+            [*command, *listener.share(listeners, number)],
+            pass_fds=[each.fileno() for each in listeners],
+        )
+        for number in range(len(listeners))
+    )
+    if told:
+        # One that was started meanwhile has not heard it.
+        stop()
     pid, status = os.wait()
+    by_itself = None if told else pid
     stop()
-    statuses = [
-        os.waitstatus_to_exitcode(status) if child.pid == pid else child.wait()
+    statuses = {
+        child.pid: os.waitstatus_to_exitcode(status) if child.pid == pid else child.wait()
         for child in children
-    ]
-    return next((abs(status) for status in statuses if status), 0)
+    }
+    bad = (
+        abs(code)
+        for child, code in statuses.items()
+        if code and (code != -signal.SIGTERM or child == by_itself)
+    )
+    return next(bad, 0)
 
 
 def raise_open_files() -> None:

@@ -161,6 +161,16 @@ def test_it_binds_for_itself_and_runs_as_many_workers_as_asked(start):
         pass
 
 
+def test_workers_that_are_told_to_end_while_they_start_have_not_failed(start):
+    process = start("--port", str(free_port()), "--workers", "2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(children.read_text().split()) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
 def test_a_worker_that_dies_ends_the_others_and_is_told_of(start):
     port = free_port()
     process = start("--port", str(port), "--workers", "2")
