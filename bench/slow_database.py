@@ -7,6 +7,7 @@ port first; then {"at_once", "takes_s"} as often as the pace shall change. Says 
 import asyncio
 import json
 import sys
+from contextlib import suppress
 
 from dev import ports
 
@@ -37,6 +38,11 @@ class Link:
         self._pace = pace
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # At the end all are cancelled, which asyncio's streams would report as an error of theirs.
+        with suppress(asyncio.CancelledError):
+            await self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(ports.LOOPBACK, self._port)
         try:
             async with asyncio.TaskGroup() as group:

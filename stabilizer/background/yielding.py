@@ -5,7 +5,6 @@ task is in the broker at least once; `Task.retry` would drop a message that it c
 """
 
 import logging
-import random
 import time
 from typing import Any, NoReturn
 
@@ -13,13 +12,13 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from stabilizer.background import budget, tally
+from stabilizer.background.pace import Pace
 from stabilizer.celery import YIELDS, is_exempt
 
 logger = logging.getLogger(__name__)
 
-#: How long a task is put back for: twice as long each time. A worker holds it meanwhile, so that it
-#: must be over, and its run as well, before the broker takes the message for abandoned.
-FIRST_S, LONGEST_S = 1.0, 60.0
+#: Of this process: a worker's child runs one task at a time.
+_pace = Pace()
 #: Before a message that could not be put back is rejected: it may be delivered again at once.
 PAUSE_S = 1.0
 
@@ -51,7 +50,7 @@ class Yielding(Task):
         yields = int(request.get(YIELDS, 0))
         as_it_was: Any = self.signature_from_request
         headers = {**(request.headers or {}), YIELDS: yields + 1}
-        again = as_it_was(countdown=pause_s(yields), headers=headers)
+        again = as_it_was(countdown=_pace.rest_s(yields), headers=headers)
         try:
             again.apply_async()
         except Exception as error:  # the broker's: of whichever kind, the message must not go
@@ -60,9 +59,3 @@ class Yielding(Task):
             reject: Any = Reject
             raise reject(type(error).__name__, requeue=True) from error
         raise Ignore
-
-
-def pause_s(yields: int) -> float:
-    """How long a task rests that was put back `yields` times before; spread, so that few meet."""
-    longest_s = min(LONGEST_S, FIRST_S * 2.0 ** min(yields, 16))
-    return longest_s * random.uniform(0.5, 1)  # noqa: S311  it only spreads the tries

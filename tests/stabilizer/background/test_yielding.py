@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 
 from stabilizer import celery
 from stabilizer.background import yielding
-from stabilizer.background.yielding import LONGEST_S, Yielding, pause_s
+from stabilizer.background.yielding import Yielding
 from stabilizer.celery import app, is_exempt
 
 
@@ -44,18 +44,6 @@ def test_a_task_that_is_called_directly_asks_nobody(monkeypatch):
         assert direct.apply([1]).get() == 2
     finally:
         app.tasks.pop("tests.direct")
-
-
-def test_a_task_rests_twice_as_long_each_time_and_never_longer_than_the_bound():
-    for yields in range(100):
-        longest_s = min(LONGEST_S, 2.0**yields)
-        rests = [pause_s(yields) for _ in range(200)]
-        assert longest_s / 2 <= min(rests) < max(rests) <= longest_s
-
-
-def test_what_was_put_back_is_over_before_its_message_counts_as_abandoned():
-    before_it_and_its_own_s = 2 * celery.TIME_LIMIT_S
-    assert LONGEST_S + before_it_and_its_own_s <= celery.VISIBILITY_S
 
 
 @pytest.fixture
