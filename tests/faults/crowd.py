@@ -61,9 +61,9 @@ class Crowd:
     def stop(self) -> None:
         self._stopped.set()
 
-    def admitted(self, udids: Sequence[str], until: float = math.inf) -> Counter[str]:
-        """How often each of them got what it had asked for before `until`."""
-        heard = [each for each in tuple(self.heard) if each.udid in udids and each.asked < until]
+    def admitted(self, udids: Sequence[str]) -> Counter[str]:
+        """How often each of them got what it had asked for."""
+        heard = [each for each in tuple(self.heard) if each.udid in udids]
         return Counter(each.udid for each in heard if each.status == 201)
 
     def newcomers(self, since: float, until: float) -> list[Heard]:
