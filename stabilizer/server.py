@@ -46,8 +46,8 @@ WS_BYTES = 64 * 1024
 EXIT_PORT_TAKEN = 70
 EXIT_CONFIGURATION = 78
 #: How long a thread that computes keeps the interpreter from the event loop, which needs it for
-#: each of a request's steps. Less costs throughput; with Python's 5 ms what is critical is slow.
-SWITCH_S = 0.001
+#: each of a request's steps. With Python's 5 ms what is critical is slow.
+SWITCH_S = 0.0003
 #: Requests leave few cycles behind; the first collection of Django's own objects costs 50 ms.
 GC_THRESHOLDS = (20_000, 20, 50)
 #: A full collection among 10,000 waiting sockets stops the process for half a second.

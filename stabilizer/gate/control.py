@@ -44,6 +44,9 @@ COLD_FLEET = 16
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Slots per thread: one request runs, one is ready to.
 RUN_AHEAD = 2
+#: And so many that only what is critical gets: ordinary requests that wait for a thread, or for
+#: their turn, are not in its way.
+URGENT = 1
 
 
 def follow_configuration() -> None:
@@ -74,9 +77,11 @@ class Control:
         threads = settings.SERVING_THREADS if threads is None else threads
         cold = min(threads, max(1, cap // COLD_FLEET))
         self.limiter = limiter or limiters.shared()
-        self.useful = threads * RUN_AHEAD
+        self.ordinary = threads * RUN_AHEAD
+        self.useful = self.ordinary + threads * URGENT
         self.slots = Slots(cold, settings.GATE_QUEUE_LENGTH, clock)
-        self.adaptive: Limit = adaptive or AdaptiveLimit(self.useful, clock)
+        self.adaptive: Limit = adaptive or AdaptiveLimit(self.ordinary, clock)
+        self.slots.narrow(self.adaptive.limit)
         self.lease = SlotLease(
             self.limiter.store,
             cap,
@@ -199,7 +204,7 @@ class Control:
         slots = self.slots
         return Signals(
             self.delays.take(slots.waiting),
-            shrunk=slots.waiting > 0 and self.adaptive.settled * 2 <= slots.ordinary,
+            shrunk=slots.waiting > 0 and self.adaptive.settled * 2 <= self.adaptive.maximum,
             open_breakers=sum(each.state is not State.CLOSED for each in (self.reads, self.writes)),
         )
 
@@ -214,7 +219,7 @@ class Control:
     def _resize(self, share: int) -> None:
         with self.lock:
             self.slots.resize(min(share, self.useful))
-            self.adaptive.maximum = self.slots.ordinary
+            self.adaptive.maximum = min(self.slots.ordinary, self.ordinary)
             self.slots.narrow(self.adaptive.limit)
 
     def _ticket(self, arrival: Arrival, caller: Caller) -> Ticket:

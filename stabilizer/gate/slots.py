@@ -4,6 +4,7 @@
 on it. `waiting` stands in it for requests of an event loop, `wsgi` for threads.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ class Slots:
         #: Tickets that will come next, whatever is decided of them until then.
         self._coming: Coming = {level: Counter() for level in LEVELS}
         self._queues: dict[Level, Queue] = {level: Queue(SHARES) for level in LEVELS}
+        #: Of the slots beside the reserve, so many are given out at most.
+        self._most_ordinary = sys.maxsize
         self.resize(limit)
 
     def resize(self, limit: int) -> None:
@@ -50,10 +53,11 @@ class Slots:
         self._guaranteed = -(-limit // TENTH)
         # A reserve of the only slot would leave the others none.
         self.ordinary = limit - min(self._guaranteed, max(0, limit - 1))
-        self.narrow(self.ordinary)
+        self.narrow(self._most_ordinary)
 
     def narrow(self, slots: int) -> None:
         """Of the `ordinary` slots, those beside the reserve, give out no more than so many."""
+        self._most_ordinary = slots
         self._open = min(slots, self.ordinary)
         self._serve()
 

@@ -156,6 +156,15 @@ def test_of_one_device_who_came_first_is_served_first():
     assert (second.state, third.state) == (State.GRANTED, State.WAITING)
 
 
+def test_a_share_that_changes_gives_out_no_more_than_the_adaptive_limit():
+    slots = slots_of(4)
+    slots.narrow(2)
+    filled(slots, "normal")
+    late = waiting(slots)
+    slots.resize(8)
+    assert (slots.in_use, late.state) == (2, State.WAITING)
+
+
 def test_critical_requests_pass_the_reserve_and_others_do_not():
     slots = slots_of(10)
     normal = filled(slots, "normal")
