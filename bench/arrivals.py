@@ -43,6 +43,8 @@ class Stream:
     name: str
     requests: Sequence[str]
     rate: float
+    #: So long after the beginning the first may come.
+    late_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,11 @@ async def _offer(
 ) -> Offered:
     open_loop = OpenLoop(port, deadline_s)
     visits = [
-        [(due_s, number) for due_s in moments(stream.rate, lead_s + load_s, seed=number + 1)]
+        [
+            (due_s, number)
+            for due_s in moments(stream.rate, lead_s + load_s, seed=number + 1)
+            if due_s >= stream.late_s
+        ]
         for number, stream in enumerate(streams)
     ]
     requests = [

@@ -20,6 +20,9 @@ SHARE = 0.04
 TIMES = 100
 #: Devices that flood one endpoint together.
 CROWD = 50
+AN_ENDPOINT = "an endpoint"
+#: So long a flood has all to itself before the others come; from one second later they are counted.
+IDLE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Flood:
     #: The flood comes from so many.
     crowd: int = 1
 
-    def others(self, per_s: float) -> list[Stream]:
+    def others(self, per_s: float, late_s: float = 0.0) -> list[Stream]:
         rate = SHARE * per_s
-        return [Stream(f"other {n}", [self.of_other(n)], rate) for n in range(OTHERS)]
+        return [Stream(f"other {n}", [self.of_other(n)], rate, late_s) for n in range(OTHERS)]
 
     def flood(self, per_s: float) -> list[Stream]:
         rate = TIMES * SHARE * per_s / self.crowd
@@ -61,7 +64,7 @@ def floods(keys: Sequence[str]) -> dict[str, Flood]:
     return {
         "a tenant": Flood(of_tenant, lambda _: of_tenant(OTHERS)),
         "a device": Flood(of_device, lambda _: of_device(OTHERS)),
-        "an endpoint": Flood(
+        AN_ENDPOINT: Flood(
             lambda number: of_device(number, "/api/v1/me/"),
             lambda number: of_device(OTHERS + number),
             CROWD,
@@ -72,30 +75,46 @@ def floods(keys: Sequence[str]) -> dict[str, Flood]:
 def rows(place: Place) -> Iterator[Row]:
     """Goodput of the others beside each flood, to without it."""
     keys: list[str] = place.told("bench.tenants", OTHERS + 1)
-    for name, flood in floods(keys).items():
-        rounds = [one_round(place, flood) for _ in range(1 if place.quick else 3)]
-        yield Row(
-            f"goodput of {OTHERS} others beside {name} of {TIMES} times their share, to without",
-            "answers/s",
-            tuple(each.beside for each in rounds),
-            tuple(each.alone for each in rounds),
-            at_least(0.95),
-            f"capacity {rounds[0].capacity:.0f}/s",
-        )
+    others = f"goodput of {OTHERS} others"
+    flooded = floods(keys)
+    for name, flood in flooded.items():
+        beside = f"{others} beside {name} of {TIMES} times their share, to without"
+        yield _row(place, beside, flood)
+    given_back = f"{others} from a second after they come to {AN_ENDPOINT} that lent its slots"
+    yield _row(place, f"{given_back}, to without", flooded[AN_ENDPOINT], IDLE_S)
 
 
-def one_round(place: Place, flood: Flood) -> Round:
+def _row(place: Place, what: str, flood: Flood, late_s: float = 0.0) -> Row:
+    rounds = [one_round(place, flood, late_s) for _ in range(1 if place.quick else 3)]
+    return Row(
+        what,
+        "answers/s",
+        tuple(each.beside for each in rounds),
+        tuple(each.alone for each in rounds),
+        at_least(0.95),
+        f"capacity {rounds[0].capacity:.0f}/s",
+    )
+
+
+def one_round(place: Place, flood: Flood, late_s: float = 0.0) -> Round:
+    """With others that come `late_s` after the flood."""
     per_s = mix.capacity(place)
-    others = flood.others(per_s)
+    others = flood.others(per_s, late_s)
     alone = goodput(place, others, [])
     return Round(alone, goodput(place, others, flood.flood(per_s)), per_s)
 
 
 def goodput(place: Place, others: Sequence[Stream], flood: Sequence[Stream]) -> float:
-    """Of the others, in answers per second."""
+    """Of the others, in answers per second, from a second after they come."""
+    late_s = max(stream.late_s for stream in others)
     with contestants.ours(place) as door:
         offered = arrivals.offer(
-            place, door.port, [*others, *flood], load_s=2 * place.load_s, deadline_s=DEADLINE_S
+            place,
+            door.port,
+            [*others, *flood],
+            load_s=2 * place.load_s,
+            deadline_s=DEADLINE_S,
+            lead_s=late_s + arrivals.LEAD_S,
         )
     return sum(offered.outcomes[stream.name].goodput for stream in others)
 
