@@ -103,14 +103,6 @@ async def _offer(
     port: int, streams: Sequence[Stream], load_s: float, deadline_s: float, lead_s: float
 ) -> Offered:
     open_loop = OpenLoop(port, deadline_s)
-    visits = [
-        [
-            (due_s, number)
-            for due_s in moments(stream.rate, lead_s + load_s, seed=number + 1)
-            if due_s >= stream.late_s
-        ]
-        for number, stream in enumerate(streams)
-    ]
     requests = [
         cycle([request.encode("latin-1") for request in stream.requests]) for stream in streams
     ]
@@ -118,7 +110,7 @@ async def _offer(
     cpu_s = sum(os.times()[:2])
     lag_s = 0.0
     started = time.perf_counter()
-    for due_s, number in heapq.merge(*visits):
+    for due_s, number in visits(streams, lead_s + load_s):
         early_s = started + due_s - time.perf_counter()
         if early_s > 0:
             await asyncio.sleep(early_s)
@@ -130,6 +122,20 @@ async def _offer(
         stream.name: tally.outcome(load_s) for stream, tally in zip(streams, tallies, strict=True)
     }
     return Offered(outcomes, (sum(os.times()[:2]) - cpu_s) / took_s, lag_s)
+
+
+def visits(streams: Sequence[Stream], duration_s: float) -> Iterator[tuple[float, int]]:
+    """When somebody comes, in order, and of which stream."""
+    return heapq.merge(
+        *(
+            [
+                (due_s, number)
+                for due_s in moments(stream.rate, duration_s, seed=number + 1)
+                if due_s >= stream.late_s
+            ]
+            for number, stream in enumerate(streams)
+        )
+    )
 
 
 def moments(rate: float, duration_s: float, seed: int = 1) -> Iterator[float]:

@@ -22,7 +22,7 @@ TIMES = 100
 CROWD = 50
 AN_ENDPOINT = "an endpoint"
 #: So long a flood has all to itself before the others come; from one second later they are counted.
-IDLE_S = 2.0
+ALONE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def rows(place: Place) -> Iterator[Row]:
     for name, flood in flooded.items():
         beside = f"{others} beside {name} of {TIMES} times their share, to without"
         yield _row(place, beside, flood)
-    given_back = f"{others} from a second after they come to {AN_ENDPOINT} that lent its slots"
-    yield _row(place, f"{given_back}, to without", flooded[AN_ENDPOINT], IDLE_S)
+    given_back = f"{others} from a second after they come, their slots lent to {AN_ENDPOINT}"
+    yield _row(place, f"{given_back} that is flooded, to without", flooded[AN_ENDPOINT], ALONE_S)
 
 
 def _row(place: Place, what: str, flood: Flood, late_s: float = 0.0) -> Row:

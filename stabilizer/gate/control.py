@@ -77,10 +77,10 @@ class Control:
         threads = settings.SERVING_THREADS if threads is None else threads
         cold = min(threads, max(1, cap // COLD_FLEET))
         self.limiter = limiter or limiters.shared()
-        self.ordinary = threads * RUN_AHEAD
-        self.useful = self.ordinary + threads * URGENT
+        self.most_ordinary = threads * RUN_AHEAD
+        self.useful = self.most_ordinary + threads * URGENT
         self.slots = Slots(cold, settings.GATE_QUEUE_LENGTH, clock)
-        self.adaptive: Limit = adaptive or AdaptiveLimit(self.ordinary, clock)
+        self.adaptive: Limit = adaptive or AdaptiveLimit(self.most_ordinary, clock)
         self.slots.narrow(self.adaptive.limit)
         self.lease = SlotLease(
             self.limiter.store,
@@ -219,7 +219,7 @@ class Control:
     def _resize(self, share: int) -> None:
         with self.lock:
             self.slots.resize(min(share, self.useful))
-            self.adaptive.maximum = min(self.slots.ordinary, self.ordinary)
+            self.adaptive.maximum = min(self.slots.ordinary, self.most_ordinary)
             self.slots.narrow(self.adaptive.limit)
 
     def _ticket(self, arrival: Arrival, caller: Caller) -> Ticket:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bench.arrivals import UNANSWERED, OpenLoop, Tally, moments
+from bench.arrivals import UNANSWERED, OpenLoop, Stream, Tally, moments, visits
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
@@ -45,6 +45,18 @@ def test_arrivals_have_their_rate_and_come_in_the_same_moments_in_every_run() ->
     assert first == second == sorted(first)
     assert len(first) == pytest.approx(2_000, rel=0.1)
     assert 0 < first[0] < first[-1] < 4
+
+
+def test_who_comes_late_comes_as_often_as_he_would_have_and_only_then() -> None:
+    early, late = Stream("early", ["GET /"], 500), Stream("late", ["GET /"], 500, late_s=3)
+
+    came = list(visits([early, late], 4))
+
+    assert came == sorted(came)
+    assert min(due_s for due_s, number in came if number == 0) < 0.1
+    of_late = [due_s for due_s, number in came if number == 1]
+    assert of_late == [due_s for due_s in moments(500, 4, seed=2) if due_s >= 3]
+    assert len(of_late) == pytest.approx(500, rel=0.2)
 
 
 async def test_nobody_waits_for_the_answer_of_another() -> None:
