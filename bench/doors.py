@@ -1,6 +1,7 @@
 """Servers of one process each, which comparisons load: uvicorn, gunicorn and granian."""
 
 import http.client
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ def uvicorn(application: str, place: Place, **env: str) -> AbstractContextManage
     command += ["--loop", "uvloop", "--http", http, "--lifespan", "off"]
     command += ["--backlog", BACKLOG, "--no-access-log", "--log-level", "warning"]
     command += ["--no-proxy-headers", "--no-server-header"]
-    return started(f"uvicorn-{application}", command, port, place, **env)
+    return started(f"uvicorn-{application}", command, port, place, on_one_cpu=True, **env)
 
 
 def gunicorn(application: str, place: Place) -> AbstractContextManager[Door]:
@@ -63,7 +64,7 @@ def gunicorn(application: str, place: Place) -> AbstractContextManager[Door]:
     command = [str(BIN / "gunicorn"), f"bench.apps:{application}"]
     command += ["--bind", f"{ports.LOOPBACK}:{port}", "--backlog", BACKLOG, "--keep-alive", "75"]
     command += ["--worker-class", "gthread", "--threads", THREADS, "--log-level", "warning"]
-    return started(f"gunicorn-{application}", command, port, place)
+    return started(f"gunicorn-{application}", command, port, place, on_one_cpu=True)
 
 
 def granian(
@@ -81,11 +82,23 @@ def granian(
 
 @contextmanager
 def started(
-    name: str, command: Sequence[str], port: int, place: Place, **env: str
+    name: str,
+    command: Sequence[str],
+    port: int,
+    place: Place,
+    *,
+    on_one_cpu: bool = False,
+    **env: str,
 ) -> Iterator[Door]:
-    """Whatever `command` starts, once it answers on `port`. Raises `NotStarted`."""
+    """Whatever `command` starts, once it answers on `port`. Raises `NotStarted`.
+
+    What is Python in one process is faster `on_one_cpu`, whichever server it is (decision 24).
+    """
     log = place.directory / f"{name}.log"
     child = children.start(name, command, log, env=place.measured_env | env, cwd=ROOT)
+    if on_one_cpu:
+        # Before it has threads, which get what it has.
+        os.sched_setaffinity(child.pid, {max(os.sched_getaffinity(0))})
     door = Door(port, child)
     try:
         _wait(door)

@@ -72,6 +72,7 @@ def environment(choice: Choice, database_url: str, redis_url: str) -> dict[str, 
     defaults = {
         "HTTPS": "false",
         "DEMO": "true",
+        "PIN_PROCESSES": "true",
         "ALLOWED_HOSTS": "127.0.0.1 localhost",
         # The stampede gives each of its devices an address of its own.
         "TRUSTED_PROXIES": "127.0.0.1/32",

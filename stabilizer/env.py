@@ -199,6 +199,9 @@ class Env(BaseSettings):
         10, ge=1, description="of these, what background work may hold at once while there is room"
     )
     threads: int = Field(4, ge=1, le=64, description="threads per web process")
+    pin_processes: bool = Field(
+        False, description="each web process stays on a CPU of its own, if there is one for each"
+    )
     queue_length: int = Field(1500, ge=0, description="waiters per web process")
     queue_wait_ms: int = Field(1500, ge=0, description="longest wait for a slot")
     backlog: int = Field(

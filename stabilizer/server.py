@@ -29,7 +29,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
-from stabilizer import listener
+from stabilizer import affinity, listener
 from stabilizer.acceptor import Acceptor
 from stabilizer.corked import CorkedProtocol
 from stabilizer.wire import ImpatientProtocol, WaitingProtocol
@@ -72,6 +72,8 @@ class Role:
     #: Connections taken in one turn of the event loop.
     at_a_time: int
     rest_s: float = 0
+    #: Its threads take turns at computing: they are best on one CPU, where the settings allow it.
+    takes_turns: bool = False
     #: None: as the settings say.
     keep_alive_s: int | None = None
     #: For `drain`, which ends what would never end by itself.
@@ -79,7 +81,7 @@ class Role:
 
 
 ROLES = {
-    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS, SWITCH_S, 32),
+    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS, SWITCH_S, 32, takes_turns=True),
     "realtime": Role(
         "stabilizer.gateway",
         ImpatientProtocol,
@@ -206,6 +208,8 @@ def serve(role: Role, listeners: Sequence[socket.socket]) -> int:
     )
     calm_collector(role.gc_thresholds)
     sys.setswitchinterval(role.switch_s)
+    if settings.SERVER_PINNED and role.takes_turns:
+        stay_on_a_cpu(listeners)
     server.run(sockets=list(listeners))
     return 0 if server.started else 1
 
@@ -256,6 +260,14 @@ def raise_open_files() -> None:
     """Each connection is a file; the soft limit is often 1,024."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def stay_on_a_cpu(listeners: Sequence[socket.socket]) -> None:
+    """Each process has all sockets, its own first: their order says which process this one is."""
+    fds = [each.fileno() for each in listeners]
+    cpu = affinity.stay(sorted(fds).index(fds[0]), len(fds))
+    where = "any CPU: there are fewer than processes" if cpu is None else f"CPU {cpu}"
+    logger.info("this process runs on %s", where)
 
 
 def calm_collector(thresholds: tuple[int, int, int]) -> None:

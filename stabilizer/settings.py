@@ -137,6 +137,7 @@ CONNECTIONS_PER_CLIENT = env.connections_per_client
 CONNECTIONS_PER_NETWORK = env.connections_per_network
 SERVER_BACKLOG = env.backlog
 SERVER_KEEP_ALIVE_S = env.keep_alive_s
+SERVER_PINNED = env.pin_processes
 
 AUDIT_SPOOL_DIR: Path = env.run_dir / "spool"
 #: All spools of a host together; reports may use 80 % of it, so that changes are refused last.

@@ -44,9 +44,9 @@ COLD_FLEET = 16
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Slots per thread: one request runs, one is ready to.
 RUN_AHEAD = 2
-#: And so many that only what is critical gets: ordinary requests that wait for a thread, or for
+#: And as many that only what is critical gets: ordinary requests that wait for a thread, or for
 #: their turn, are not in its way.
-URGENT = 1
+URGENT = 2
 
 
 def follow_configuration() -> None:
