@@ -5,6 +5,8 @@ costs as much as the first, holds the interpreter's lock, and wakes the client f
 """
 
 import asyncio
+import select
+import time
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -13,6 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 CONNECTION = "stabilizer.connection"
 #: What is held back at most, so that uvloop can tell in time that a client reads too slowly.
 MOST = 1 << 14
+#: Whoever has waited for so long may have given up.
+PATIENT_S = 0.1
+#: The client has closed its end; what is no Linux tells of both ends only.
+HUNG_UP: int = getattr(select, "POLLRDHUP", select.POLLHUP)
 #: For the request of a connection that was taken just before the process was told to end.
 ARRIVING_S = 0.5
 
@@ -26,6 +32,8 @@ class Corked:
         self._written: list[bytes] = []
         self._size = 0
         self.is_closing = transport.is_closing
+        #: When the client began to wait for an answer.
+        self.asked_at = time.monotonic()
 
     def write(self, data: bytes) -> None:
         if not self._written:
@@ -38,6 +46,18 @@ class Corked:
     def close(self) -> None:
         self._send()
         self._transport.close()
+
+    def has_left(self) -> bool:
+        """Whether the client has hung up; in any thread.
+
+        Of one who has waited for long the kernel knows it sooner than a busy event loop.
+        """
+        if self.is_closing():
+            return True
+        if time.monotonic() - self.asked_at < PATIENT_S:
+            return False
+        fd: int = self._transport.get_extra_info("socket").fileno()
+        return fd < 0 or _hung_up(fd)
 
     def _send(self) -> None:
         written, self._written, self._size = self._written, [], 0
@@ -59,6 +79,7 @@ class CorkedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.transport.asked_at = time.monotonic()  # type: ignore[attr-defined]
         self.scope[CONNECTION] = self.transport  # type: ignore[literal-required]
 
     def shutdown(self) -> None:
@@ -67,3 +88,9 @@ class CorkedProtocol(HttpToolsProtocol):
             super().shutdown()
         else:
             self.loop.call_later(ARRIVING_S, super().shutdown)
+
+
+def _hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, HUNG_UP)
+    return bool(poll.poll(0))

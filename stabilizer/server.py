@@ -81,7 +81,9 @@ class Role:
 
 
 ROLES = {
-    "web": Role("stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS, SWITCH_S, 32, takes_turns=True),
+    "web": Role(
+        "stabilizer.asgi", CorkedProtocol, "none", GC_THRESHOLDS, SWITCH_S, 32, takes_turns=True
+    ),
     "realtime": Role(
         "stabilizer.gateway",
         ImpatientProtocol,

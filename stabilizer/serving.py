@@ -113,7 +113,7 @@ class Exchange:
     def is_in_vain(self) -> bool:
         """Whether the client has left, as far as is known."""
         connection = self.scope.get(CONNECTION)
-        return self.client.gone or (connection is not None and connection.is_closing())
+        return self.client.gone or (connection is not None and connection.has_left())
 
 
 class Serving:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 
+import psutil
 import pytest
 
 from stabilizer import affinity, listener
@@ -54,9 +55,9 @@ def test_web_processes_stay_where_they_are_only_if_the_settings_say_so(transacti
             assert any(listener.TAKES_CONNECTIONS in line for line in said)
         wait_for_server(listeners[0].getsockname()[1])
         found = [
-            os.sched_getaffinity(int(thread))
+            os.sched_getaffinity(thread.id)
             for process in started
-            for thread in os.listdir(f"/proc/{process.pid}/task")
+            for thread in psutil.Process(process.pid).threads()
         ]
     for each in listeners:
         each.close()

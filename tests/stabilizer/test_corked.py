@@ -86,3 +86,23 @@ async def test_a_connection_that_was_lost_is_not_written_to(written, transport):
 
 async def test_everything_else_is_the_transport_s(written, transport, ends):
     assert written[0].get_extra_info("socket").fileno() == ends[0].fileno()
+
+
+async def test_of_a_client_who_waited_for_long_the_kernel_is_asked_whether_it_has_left(
+    written, ends, monkeypatch
+):
+    transport, _ = written
+    monkeypatch.setattr(corked, "PATIENT_S", 0)
+    assert not transport.has_left()
+    ends[1].close()
+    # The event loop has not heard of it yet.
+    assert not transport.is_closing()
+    assert transport.has_left()
+
+
+async def test_who_has_just_asked_is_believed_to_be_there(written, ends):
+    transport, _ = written
+    ends[1].close()
+    assert not transport.has_left()
+    await asyncio.sleep(0.01)
+    assert transport.has_left()
