@@ -77,7 +77,8 @@ def granian(
     # Otherwise it would refuse, by itself, what goes beyond its backlog.
     command += ["--backpressure", BACKLOG, "--no-access-log", "--log-level", "warning"]
     command += ["--blocking-threads", THREADS] if interface == "wsgi" else ["--loop", "uvloop"]
-    return started(f"granian-{application}-{interface}", command, port, place, **env)
+    name = f"granian-{application}-{interface}"
+    return started(name, command, port, place, on_one_cpu=False, **env)
 
 
 @contextmanager
