@@ -15,6 +15,7 @@ from ratelimit.gcra import SECOND_US, Charge, Verdict, quota
 from ratelimit.local import LocalLimits
 from ratelimit.memory import Refusals
 from ratelimit.scripts import Script
+from ratelimit.settling import Settling
 from ratelimit.store import Store, StoreAway
 
 #: Requests in one script call: a longer one would look like a slow store.
@@ -39,6 +40,8 @@ class Limiter:
         self.store = store
         self.local = LocalLimits(clock=clock)
         self.refusals = Refusals(clock=clock)
+        self.settling = Settling(store, self.local, self._charge_each)
+        store.on_return = self.settling.settle
         #: Whether requests that come now have to wait for something else in any case.
         self.unhurried: Callable[[], bool] = lambda: False
         self._batches: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches] = WeakKeyDictionary()
@@ -147,14 +150,20 @@ class Limiter:
         return batches
 
     def _refuse_early(self, charges: Sequence[Charge]) -> Verdict | None:
-        """A refusal by the local share, which binds for one window after Redis came back."""
+        """A refusal by the local share, which binds for one window after Redis came back, unless
+        it knows all that was decided meanwhile.
+        """
         health = self.store.health
-        if health.recovered_at == NEVER or not health.asks:
+        if health.recovered_at == NEVER or not health.asks or self.settling.is_done:
             return None
         age_s = health.recovered_s
         bound = [charge for charge in charges if charge.limit.window_s > age_s]
         verdict = self.local.check(bound, self.store.processes)
         return None if verdict.allowed else verdict
+
+    def _charge_each(self, charges: Sequence[Charge]) -> None:
+        """In Redis, whatever it says of each: of what has no room there nothing is left anyway."""
+        self.store.run(CHARGE, *packed([[charge] for charge in charges]))
 
     def _returned(self, charges: Sequence[Charge]) -> list[Charge]:
         self.refusals.forget(charges)
@@ -250,6 +259,7 @@ def shared() -> Limiter:
             if _shared is None:
                 _shared = Limiter(store_module.shared())
                 revision.on_change(_shared.refusals.clear)
+                revision.on_look(_shared.settling.look)
     return _shared
 
 

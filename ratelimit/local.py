@@ -11,6 +11,8 @@ from ratelimit.gcra import SECOND_US, Charge, Decision, Quota, Verdict, decide, 
 ACCOUNTS = 100_000
 #: When to come back to a limit that is closed until Redis returns: it is probed once a second.
 CLOSED_S = 2
+#: Nobody is told to stay away for longer by a share: Redis knows better, and may be back by then.
+LONGEST_US = 10 * SECOND_US
 
 
 class LocalLimits:
@@ -28,6 +30,8 @@ class LocalLimits:
         self._clock = clock
         self._lock = threading.Lock()
         self._tats: OrderedDict[str, int] = OrderedDict()
+        #: What Redis does not know of: charges, one for each account, and when each was made last.
+        self._owed: OrderedDict[str, tuple[Charge, int]] = OrderedDict()
 
     def warm(self, charges: Sequence[Charge], processes: int) -> None:
         """Charges without asking: Redis has allowed it."""
@@ -59,14 +63,39 @@ class LocalLimits:
                 for charge, look in zip(charges, looks, strict=True):
                     self._tats[charge.key] = look.tat_us
                     self._tats.move_to_end(charge.key)
-                while len(self._tats) > self._accounts:
-                    self._tats.popitem(last=False)
+                self._owe(charges)
+                for accounts in (self._tats, self._owed):
+                    while len(accounts) > self._accounts:
+                        accounts.popitem(last=False)
         return verdict
+
+    def owed(self) -> list[Charge]:
+        """Charges that were decided here and that still count, for Redis to make. Each once."""
+        with self._lock:
+            owed, self._owed = self._owed, OrderedDict()
+        now_us = int(self._clock() * SECOND_US)
+        return [
+            charge
+            for charge, at_us in owed.values()
+            if charge.cost > 0 and now_us - at_us < charge.limit.window_s * SECOND_US
+        ]
 
     def check(self, charges: Sequence[Charge], processes: int) -> Verdict:
         """The verdict on these charges by the local share; only looks."""
         with self._lock:
             return self._verdict(charges, processes, self._looks(charges, processes))
+
+    def _owe(self, charges: Sequence[Charge]) -> None:
+        now_us = int(self._clock() * SECOND_US)
+        for charge in charges:
+            before, _ = self._owed.pop(charge.key, (None, 0))
+            cost = charge.cost + (before.cost if before else 0)
+            self._owed[charge.key] = (charge._replace(cost=cost), now_us)
+
+    def owe(self, charges: Sequence[Charge]) -> None:
+        """Redis could not be told of them after all."""
+        with self._lock:
+            self._owe(charges)
 
     def _looks(self, charges: Sequence[Charge], processes: int) -> list[Decision]:
         now_us = int(self._clock() * SECOND_US)
@@ -89,8 +118,8 @@ class LocalLimits:
             free = self._looks([charge._replace(cost=0) for charge in charges], processes)
             looks = [look if look.wait_us else rest for look, rest in zip(looks, free, strict=True)]
         quotas = [
-            quota(charge.limit, look.slack_us // processes, look.wait_us)
+            quota(charge.limit, look.slack_us // processes, min(look.wait_us, LONGEST_US))
             for charge, look in zip(charges, looks, strict=True)
         ]
-        wait_us = max([look.wait_us for look in looks], default=0)
+        wait_us = min(LONGEST_US, max([look.wait_us for look in looks], default=0))
         return Verdict(not violated, tuple(quotas), violated, wait_us / SECOND_US, local=True)

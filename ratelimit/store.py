@@ -67,6 +67,8 @@ class Store:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.health = Health(clock, recovering_s)
+        #: Called by the thread that found the store back, which is asked again by then.
+        self.on_return: Callable[[], object] = lambda: None
         #: Processes alive in the fleet, as the slots' leases last told; they share local limits.
         self.processes = 1
         self._probe_s = probe_s
@@ -196,6 +198,7 @@ class Store:
                 health.changed.wait(self._probe_s * random.uniform(0.75, 1.25))  # noqa: S311
                 if not self._closed and self._answers_well():
                     health.probed(good=True)
+                    self.on_return()
             elif health.mode is Mode.RECOVERING:
                 health.changed.wait(self._probe_s)
                 health.waited()

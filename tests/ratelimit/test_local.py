@@ -42,8 +42,38 @@ def test_warming_beyond_the_share_waits_no_longer_than_its_window(hand: HandCloc
     local = LocalLimits(clock=hand)
     for _ in range(10):
         local.warm([TEN], processes=2)
+    hand.advance(119)
+    assert not local.charge([TEN], processes=2).allowed
+    hand.advance(1)
+    assert local.charge([TEN], processes=2).allowed
+
+
+def test_nobody_is_told_to_stay_away_for_longer_than_redis_may_need_to_return(
+    hand: HandClock,
+) -> None:
+    local = LocalLimits(clock=hand)
+    for _ in range(10):
+        local.warm([TEN], processes=2)
     verdict = local.charge([TEN], processes=2)
-    assert verdict.retry_after_s == 120
+    assert (verdict.retry_after_s, verdict.quotas[0].reset_s) == (10, 10)
+
+
+def test_what_was_decided_here_is_owed_to_redis_once(hand: HandClock) -> None:
+    local = LocalLimits(clock=hand)
+    other, paid_back = TEN._replace(key="other"), TEN._replace(key="paid back")
+    local.warm([TEN], processes=1)
+    for _ in range(2):
+        local.charge([TEN, other, paid_back], processes=1)
+        local.charge([paid_back._replace(cost=-1)], processes=1)
+    assert local.owed() == [TEN._replace(cost=2), other._replace(cost=2)]
+    assert local.owed() == []
+
+
+def test_what_is_older_than_its_window_is_owed_no_more(hand: HandClock) -> None:
+    local = LocalLimits(clock=hand)
+    local.charge([TEN], processes=1)
+    hand.advance(TEN.limit.window_s)
+    assert local.owed() == []
 
 
 def test_a_refusal_charges_nothing_and_says_that_it_is_local(hand: HandClock) -> None:
