@@ -9,7 +9,6 @@ the processes' shares do, and they go on to bind.
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import redis
 
@@ -75,6 +74,8 @@ class Settling:
         self._settled_at = recovered_at
 
     def _read(self, client: redis.Redis) -> str:
-        new = secrets.token_hex(8)
-        found: Any = client.set(MARK_KEY, new, nx=True, get=True)
-        return new if found is None else found.decode()
+        found = client.get(MARK_KEY)
+        if found is None:
+            client.set(MARK_KEY, secrets.token_hex(8), nx=True)
+            found = client.get(MARK_KEY)
+        return str(found)

@@ -198,12 +198,19 @@ class Store:
                 health.changed.wait(self._probe_s * random.uniform(0.75, 1.25))  # noqa: S311
                 if not self._closed and self._answers_well():
                     health.probed(good=True)
-                    self.on_return()
+                    self._tell_of_return()
             elif health.mode is Mode.RECOVERING:
                 health.changed.wait(self._probe_s)
                 health.waited()
             elif self._retired():
                 return
+
+    def _tell_of_return(self) -> None:
+        try:
+            self.on_return()
+        except Exception:
+            # Whatever it is, somebody has to go on probing.
+            logger.exception("the store is back, and what was to be done then failed")
 
     def _retired(self) -> bool:
         with self._lock:

@@ -136,6 +136,17 @@ def test_what_could_not_be_told_is_told_at_the_next_return(
     assert limiter.charge_now([FIVE._replace(cost=0)]).quotas[0].remaining == 4
 
 
+def test_a_mistake_in_what_follows_a_return_does_not_end_the_probing(
+    far: Limiter, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    far.store.on_return = lambda: 1 // 0
+    for _ in range(2):
+        away(far, proxy)
+        back(far, proxy)
+        eventually(lambda: far.store.mode is Mode.HEALTHY)
+    assert caplog.text.count("ZeroDivisionError") == 2
+
+
 def test_while_redis_is_in_doubt_nothing_is_learned_of_it(
     far: Limiter, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
