@@ -56,11 +56,6 @@ class Health:
         return self.mode is Mode.HEALTHY or (self.mode is not Mode.LOCAL and not self._erred)
 
     @property
-    def is_sound(self) -> bool:
-        """Whether nothing is held against the store."""
-        return self.mode is Mode.HEALTHY
-
-    @property
     def recovered_s(self) -> float:
         """How long ago the store came back; infinite if it has never been away."""
         return self._clock() - self.recovered_at

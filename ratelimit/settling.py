@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import redis
 
 from ratelimit.gcra import Charge
+from ratelimit.health import Mode
 from ratelimit.local import LocalLimits
 from ratelimit.store import Store, StoreAway
 
@@ -39,7 +40,7 @@ class Settling:
         self._local = local
         self._charge = charge
         #: What Redis was known by when it was asked last.
-        self._mark: str | None = None
+        self._mark: object = None
         #: Of the return that was settled: when the store came back, by its clock.
         self._settled_at: float | None = None
 
@@ -51,7 +52,7 @@ class Settling:
 
     def look(self) -> None:
         """Remember what Redis is known by. Never fails: while it is away nothing is learned."""
-        if not self._store.health.is_sound:
+        if self._store.mode is not Mode.HEALTHY:
             return
         try:
             self._mark = self._store.call(self._read)
@@ -73,9 +74,9 @@ class Settling:
             return
         self._settled_at = recovered_at
 
-    def _read(self, client: redis.Redis) -> str:
+    def _read(self, client: redis.Redis) -> object:
         found = client.get(MARK_KEY)
         if found is None:
             client.set(MARK_KEY, secrets.token_hex(8), nx=True)
             found = client.get(MARK_KEY)
-        return str(found)
+        return found

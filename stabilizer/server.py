@@ -268,8 +268,7 @@ def stay_on_a_cpu(listeners: Sequence[socket.socket]) -> None:
     """Each process has all sockets, its own first: their order says which process this one is."""
     fds = [each.fileno() for each in listeners]
     cpu = affinity.stay(sorted(fds).index(fds[0]), len(fds))
-    where = "any CPU: there are fewer than processes" if cpu is None else f"CPU {cpu}"
-    logger.info("this process runs on %s", where)
+    logger.info("this process runs on %s", "any CPU" if cpu is None else f"CPU {cpu}")
 
 
 def calm_collector(thresholds: tuple[int, int, int]) -> None:
