@@ -17,10 +17,18 @@ class ApiView(APIView):
     """Django REST framework's view without the work whose outcome is known beforehand.
 
     One version, no throttles (the gate's affair), and JSON for whoever takes anything. Parsers,
-    renderers and authenticators keep nothing of a request, so one of each serves all.
+    renderers and authenticators keep nothing of a request, so one of each serves all. What request,
+    view and response know of each other is let go: only the garbage collector would find such
+    circles, with all that hangs on them.
     """
 
     format_kwarg = None
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        response = cast(Response, super().dispatch(request, *args, **kwargs))
+        self.request.parser_context = {}
+        vars(self).pop("head", None)  # its own method, where the view has `get`
+        return response
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         kind = type(self)
@@ -48,8 +56,13 @@ class ApiView(APIView):
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> Response:
         if isinstance(response, Response):
+            response.add_post_render_callback(_forget_the_view)
             return super().finalize_response(request, response, *args, **kwargs)
         return cast(Response, response)  # it is complete: nothing is left to render
+
+
+def _forget_the_view(response: Response) -> None:
+    vars(response)["renderer_context"] = {}
 
 
 def _made(kinds: Sequence[type[Any]]) -> tuple[Any, ...]:

@@ -78,8 +78,10 @@ class Client:
     def answered(self) -> None:
         self._answered = True
         self._timer.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
+        # Its frame knows this client: together they would be left to the garbage collector.
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

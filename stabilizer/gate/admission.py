@@ -121,6 +121,8 @@ class Gate:
         try:
             await self.app(scope, receive, answer)
         finally:
+            # By way of `send` it knows the scope: only the garbage collector would find the circle.
+            del scope[RELEASE]
             control.slots.leave(ticket)
             control.herd.served(ticket.kind)
             control.ended(candidate, answering.status, answering.began_at)

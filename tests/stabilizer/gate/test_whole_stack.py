@@ -1,11 +1,15 @@
 """The gate before Django in its pool of threads, on the real database."""
 
 import asyncio
+import gc
 import json
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.db.backends.signals import connection_created
 
@@ -48,6 +52,21 @@ def no_database():
     assert opened == []
 
 
+@contextmanager
+def garbage() -> Iterator[list[Any]]:
+    """What only the collector finds of all that is made in the block; filled when it ends."""
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    found: list[Any] = []
+    try:
+        yield found
+        gc.collect()
+        found += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
 def serving_threads() -> list[str]:
     return [each.name for each in threading.enumerate() if each.name.startswith("serving-")]
 
@@ -77,6 +96,15 @@ async def test_a_caller_over_its_limit_makes_no_query(stack, known):
     with no_database():
         refused = [await stack.knock("POST", path, headers=headers) for _ in range(20)]
     assert {reply.status for reply in refused} == {429}
+
+
+async def test_what_was_served_is_not_left_to_the_garbage_collector(stack, known):
+    code = {"authorization": f"Bearer {device_code.mint(known.pk)}"}
+    with garbage() as found:
+        assert (await stack.knock(path="/api/v1/me/")).status == 401
+        assert (await stack.knock("POST", "/api/v1/pairings/U/ack/", headers=code)).status == 404
+    assert [each for each in found if isinstance(each, ASGIRequest)] == []
+    assert [each for each in found if isinstance(each, dict) and each.get("type") == "http"] == []
 
 
 async def test_django_sees_the_clients_address_and_the_answer_carries_the_id(stack):
