@@ -194,7 +194,7 @@ class OpenLoop:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self.deadline_s):
-                connection = self.idle.pop() if self.idle else await self._open()
+                connection = self._left() or await self._open()
                 status = await connection.ask(request)
         except OSError:
             pass
@@ -205,6 +205,14 @@ class OpenLoop:
                 connection.close()
         if tally is not None:
             tally.count(status, time.perf_counter() - came_at)
+
+    def _left(self) -> "Connection | None":
+        """A connection that the last ones have left, unless the server has closed it since."""
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.usable:
+                return connection
+        return None
 
     async def _open(self) -> "Connection":
         loop = asyncio.get_running_loop()

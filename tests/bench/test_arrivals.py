@@ -109,6 +109,19 @@ async def test_a_connection_that_was_left_is_taken_by_the_next() -> None:
     assert len(connections) == 1
 
 
+async def test_a_connection_that_the_server_has_closed_is_not_taken() -> None:
+    async with served(at_once) as (port, connections):
+        loop, tally = OpenLoop(port, deadline_s=5), Tally()
+        loop.arrive(REQUEST, tally)
+        await asyncio.wait(loop.present)
+        loop.idle[0].usable = False
+        loop.arrive(REQUEST, tally)
+        await loop.empty()
+
+    assert tally.answers == {200: 2}
+    assert len(connections) == 2
+
+
 async def test_refusals_are_counted_by_their_status_and_the_lead_not_at_all() -> None:
     async def refuse() -> bytes:
         return REFUSED
