@@ -1,6 +1,7 @@
 """Pairings of devices that belong to somebody, put straight into the tables. Django is set up."""
 
 import secrets
+from collections.abc import Iterator
 from datetime import timedelta
 
 from accounts.models import Client
@@ -39,7 +40,7 @@ def owned(count: int, state: State) -> list[tuple[str, str]]:
                 model="OLED55C3",
                 os="webOS 23",
                 device_code_digest=device_code.digest(code),
-                user_code=user_code.mint(),
+                user_code=typed,
                 subscriber_id=card.subscriber_id,
                 smartcard=card,
                 active_smartcard=card,
@@ -47,8 +48,18 @@ def owned(count: int, state: State) -> list[tuple[str, str]]:
                 approved_at=now,
                 acknowledged_at=now if state is State.ACKNOWLEDGED else None,
             )
-            for card, code in zip(cards, codes, strict=True)
+            for card, code, typed in zip(cards, codes, _unused(count), strict=True)
         ),
         batch_size=BATCH,
     )
     return list(zip(names, codes, strict=True))
+
+
+def _unused(count: int) -> Iterator[str]:
+    """So many user codes that no pairing has: of 100,000 drawn at random two may be the same."""
+    known = set(Pairing.objects.values_list("user_code", flat=True))
+    for _ in range(count):
+        while (code := user_code.mint()) in known:
+            pass
+        known.add(code)
+        yield code

@@ -28,52 +28,54 @@ Calls = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Round:
-    """What became of each sort of call, by multiple of the capacity."""
+class Run:
+    """One process: first it is asked for little, then for a multiple of what it can do."""
 
     capacity: float
-    offered: Mapping[float, Offered]
+    unloaded: Offered
+    loaded: Offered
 
-    def success(self, multiple: float, sort: str) -> float:
-        return 100 * self.offered[multiple].outcomes[sort].success
+    def success(self, sort: str) -> float:
+        return 100 * self.loaded.outcomes[sort].success
 
-    def p95_ms(self, multiple: float, sort: str) -> float:
-        return 1000 * self.offered[multiple].outcomes[sort].p95_s
+
+Round = Mapping[float, Run]
 
 
 def rows(place: Place) -> Iterator[Row]:
     """How each sort fares, and how long a critical call takes."""
     multiples = MULTIPLES[:1] if place.quick else MULTIPLES
-    rounds = [one_round(place, multiples) for _ in range(1 if place.quick else 3)]
+    rounds: list[Round] = [
+        {multiple: run(place, multiple) for multiple in multiples}
+        for _ in range(1 if place.quick else 3)
+    ]
     for multiple in multiples:
         for sort in SHARES:
-            success = tuple(each.success(multiple, sort) for each in rounds)
+            success = tuple(each[multiple].success(sort) for each in rounds)
             goal = at_least(99.9) if sort == "critical" else None
             what = f"{sort} calls at {multiple} times the capacity: answered"
             yield Row(what, "%", success, (), goal)
     for multiple in multiples:
-        loaded, unloaded = (
-            tuple(each.p95_ms(which, "critical") for each in rounds)
-            for which in (multiple, UNLOADED)
-        )
+        runs = [each[multiple] for each in rounds]
+        loaded = tuple(_p95_ms(each.loaded) for each in runs)
+        unloaded = tuple(_p95_ms(each.unloaded) for each in runs)
         what = f"p95 of critical calls at {multiple} times the capacity, to unloaded"
-        yield Row(what, "ms", loaded, unloaded, at_most(2), _note(rounds))
+        yield Row(what, "ms", loaded, unloaded, at_most(2), _note(runs))
 
 
-def one_round(place: Place, multiples: Sequence[float]) -> Round:
+def run(place: Place, multiple: float) -> Run:
+    """The capacity just now, and what a process begun anew makes of it, for long enough.
+
+    Before what is counted beyond the capacity it has come for as long: newcomers are shed when too
+    many have come for three seconds, step by step.
+    """
     per_s = capacity(place)
-    return Round(
-        per_s,
-        {
-            multiple: offered(place, multiple * per_s, _load_s(place, multiple))
-            for multiple in (UNLOADED, *multiples)
-        },
-    )
-
-
-def _load_s(place: Place, multiple: float) -> float:
-    """Long enough for a percentile."""
-    return place.load_s * (6 if multiple < 1 else 2)
+    with door(place) as ours:
+        unloaded = offered(place, ours, UNLOADED * per_s, load_s=6 * place.load_s)
+        loaded = offered(
+            place, ours, multiple * per_s, load_s=2 * place.load_s, lead_s=2 * place.load_s
+        )
+    return Run(per_s, unloaded, loaded)
 
 
 def capacity(place: Place) -> float:
@@ -88,12 +90,15 @@ def capacity(place: Place) -> float:
     return sum(load.per_second(status) for status in arrivals.SERVED)
 
 
-def offered(place: Place, per_s: float, load_s: float) -> Offered:
-    """What the gate, begun anew, makes of so many calls a second."""
-    made = calls(place, round(per_s * (load_s + 2 * arrivals.LEAD_S)))
+def offered(
+    place: Place, door: Door, per_s: float, *, load_s: float, lead_s: float = arrivals.LEAD_S
+) -> Offered:
+    """What the gate makes of so many calls a second, after `lead_s` uncounted."""
+    made = calls(place, round(per_s * (load_s + lead_s + arrivals.LEAD_S)))
     streams = [Stream(sort, made[sort], share * per_s) for sort, share in SHARES.items()]
-    with door(place) as ours:
-        return arrivals.offer(place, ours.port, streams, load_s=load_s, deadline_s=DEADLINE_S)
+    return arrivals.offer(
+        place, door.port, streams, load_s=load_s, deadline_s=DEADLINE_S, lead_s=lead_s
+    )
 
 
 def door(place: Place) -> AbstractContextManager[Door]:
@@ -123,7 +128,11 @@ def _mixed(made: Calls) -> Iterator[str]:
             yield from (of_sort[(ten * count + n) % len(of_sort)] for n in range(count))
 
 
-def _note(rounds: Sequence[Round]) -> str:
-    share = max(run.cpu_share for each in rounds for run in each.offered.values())
-    capacities = ", ".join(f"{each.capacity:.0f}" for each in rounds)
+def _p95_ms(offered: Offered) -> float:
+    return 1000 * offered.outcomes["critical"].p95_s
+
+
+def _note(runs: Sequence[Run]) -> str:
+    share = max(each.loaded.cpu_share for each in runs)
+    capacities = ", ".join(f"{each.capacity:.0f}" for each in runs)
     return f"capacity {capacities}/s; the load took at most {share:.0%} of a core"
