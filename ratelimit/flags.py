@@ -36,6 +36,9 @@ POLLS_COPIED = Step("polls_copied", 1)
 LISTS_STALE = Step("lists_stale", 2)
 #: What is `sheddable` is refused at the gate.
 SHEDDABLE_REFUSED = Step("sheddable_refused", 2)
+#: Of ordinary newcomers so many are let in that what is `critical` keeps its pace, while most are
+#: refused in any case.
+NEWCOMERS_SHED = Step("newcomers_shed", 2)
 #: All but what is `critical` is refused at the gate.
 ONLY_CRITICAL = Step("only_critical", 3)
 
@@ -46,6 +49,7 @@ STEPS = (
     POLLS_COPIED,
     LISTS_STALE,
     SHEDDABLE_REFUSED,
+    NEWCOMERS_SHED,
     ONLY_CRITICAL,
 )
 BY_NAME: Mapping[str, Step] = {step.name: step for step in STEPS}

@@ -157,13 +157,17 @@ def measured(document: str | None) -> list[Gauge]:
         for name, (column, help) in MEASURED.items()
         if column in row
     ]
-    percent = row.get("bound_percent")
-    excess = {} if percent is None else {"": percent / 100}
+    excess, let_in = (_ratio(row.get(column)) for column in ("bound_percent", "let_in_percent"))
     return [
         *gauges,
         Gauge("stabilizer_queue_messages", "Celery's messages; held: by workers.", "queue", queued),
         Gauge("stabilizer_limit_excess_bound_ratio", "Of one limit, beyond it now.", "", excess),
+        Gauge("stabilizer_newcomers_let_in_ratio", "The least of any process.", "", let_in),
     ]
+
+
+def _ratio(percent: float | None) -> dict[str, float]:
+    return {} if percent is None else {"": percent / 100}
 
 
 def render(gauges: Iterable[Gauge]) -> str:

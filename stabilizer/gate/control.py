@@ -32,6 +32,7 @@ from stabilizer.gate.policy import ALL_BUT_CRITICAL
 from stabilizer.gate.pressure import Delays, Pressure, Signals
 from stabilizer.gate.refusals import Refusals
 from stabilizer.gate.repeats import Repeats
+from stabilizer.gate.shedding import Shedding
 from stabilizer.gate.slots import Clock, Slots
 from stabilizer.gate.ticket import Ticket
 
@@ -104,6 +105,7 @@ class Control:
             clock=clock,
         )
         self.delays = Delays()
+        self.shedding = Shedding(clock)
         self.pressure = Pressure(
             self.limiter.store,
             self.lease.process,
@@ -125,7 +127,12 @@ class Control:
         self._starting: asyncio.Task[None] | None = None
         self._trail = trail or floods.shared()
         self.refusals = Refusals(
-            self._trail, self.observer, self.slots, self.herd, lambda: self.pressure.level
+            self._trail,
+            self.observer,
+            self.slots,
+            self.herd,
+            pressure=lambda: self.pressure.level,
+            let_in=lambda: self.shedding.share,
         )
         self.repeats = Repeats(self.limiter.refusals, clock)
         self.copies = Copies(clock)
@@ -202,10 +209,13 @@ class Control:
 
     def _signals(self) -> Signals:
         slots = self.slots
+        with self.lock:
+            self.shedding.look(flags.taken(flags.NEWCOMERS_SHED, self.pressure.level))
         return Signals(
             self.delays.take(slots.waiting),
             shrunk=slots.waiting > 0 and self.adaptive.settled * 2 <= self.adaptive.maximum,
             open_breakers=sum(each.state is not State.CLOSED for each in (self.reads, self.writes)),
+            sheds=self.shedding.sheds,
         )
 
     def _demand(self) -> tuple[int, int, int]:
@@ -255,6 +265,8 @@ class Control:
         if breaker is not None and not breaker.admits():
             return self.refusals.unavailable(candidate, breaker)
         with self.lock:
+            if not self.shedding.admits(candidate.ticket):
+                return self.refusals.shed(candidate)
             is_hopeless = self.slots.is_hopeless(candidate.ticket)
         return self.refusals.overloaded(candidate) if is_hopeless else None
 
@@ -262,10 +274,11 @@ class Control:
         """The answer to give again instead of asking anew.
 
         One request renews it, and is let in although it is sheddable: it asks for all who come in
-        the next seconds.
+        the next seconds. There is none while newcomers are shed: a copy costs less than a list, but
+        a charge and a long answer, and what is sheddable goes first.
         """
         pressure, breaker = self.pressure, candidate.breaker
-        if key is None or not flags.taken(flags.LISTS_STALE, pressure.level):
+        if key is None or self.shedding.sheds or not flags.taken(flags.LISTS_STALE, pressure.level):
             return None
         copy = self.copies.find(key)
         if copy is None:
@@ -320,6 +333,10 @@ class Control:
         self.delays.count(ticket)
         duration_s = answered_at - ticket.asked_at
         self.observer.ended(policy, status, duration_s, ticket.waited_s)
+        if status:
+            with self.lock:
+                calm = self.pressure.level == 0
+                self.shedding.ended(policy.name, ticket, duration_s, calm=calm)
         if ticket.level != "critical" and ticket.took_s:
             self._adapt(policy.name, ticket, ok=0 < status < 500)
 

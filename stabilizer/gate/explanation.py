@@ -141,6 +141,8 @@ def _slots(slots: Mapping[str, Any] | None) -> Iterator[Line]:
             " waited {waited_s} s as {place}, told to come in {wait_s} s"
         )
         yield _("slots"), words.format(**slots)
+        if (share := slots.get("let_in", 1)) < 1:
+            yield _("newcomers let in"), f"{100 * share:.0f} %"
 
 
 def _breaker(breaker: Mapping[str, Any] | None) -> Iterator[Line]:

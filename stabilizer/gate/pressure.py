@@ -49,11 +49,14 @@ class Signals:
     shrunk: bool = False
     #: Breakers that are not closed: of the database's reads, of its writes.
     open_breakers: int = 0
+    #: Newcomers are shed. What is less than ordinary is refused then, however few of these wait.
+    sheds: bool = False
 
     def __str__(self) -> str:
         waits = ", ".join(f"{place} {wait_s:.3f} s" for place, wait_s in self.waits.items())
         shrunk = ", half of the slots away" if self.shrunk else ""
-        return f"waits: {waits or 'none'}{shrunk}; open breakers: {self.open_breakers}"
+        sheds = ", newcomers shed" if self.sheds else ""
+        return f"waits: {waits or 'none'}{shrunk}{sheds}; open breakers: {self.open_breakers}"
 
     def level(self, longest_wait_s: float, ease: float = 1.0) -> int:
         """The level that they ask for; with `ease` below 1, the one that they still hold up.
@@ -65,7 +68,7 @@ class Signals:
         wait_s = max(self.waits.values(), default=0.0)
         if self.waits.get("critical", 0.0) >= long:
             return 3
-        if wait_s >= long or self.open_breakers > 1:
+        if wait_s >= long or self.open_breakers > 1 or self.sheds:
             return 2
         return int(wait_s >= standing or self.shrunk or self.open_breakers > 0)
 

@@ -42,7 +42,10 @@ class Cause(NamedTuple):
 
 
 class Refusals:
-    """The refusals of one process. `pressure` is asked for its level when a flood begins."""
+    """The refusals of one process.
+
+    When a flood begins, `pressure` is asked for its level, and `let_in` for the share of newcomers.
+    """
 
     def __init__(
         self,
@@ -51,8 +54,10 @@ class Refusals:
         slots: Slots,
         herd: Herd,
         pressure: Callable[[], int] = lambda: 0,
+        let_in: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.pressure = pressure
+        self.let_in = let_in
         self._trail = trail
         self._observer = observer
         self._slots = slots
@@ -86,6 +91,10 @@ class Refusals:
     def pressed(self, candidate: Candidate) -> Answer:
         """The refusal of a request that others are more important than, under pressure."""
         return self._sent_away(candidate, "pressure")
+
+    def shed(self, candidate: Candidate) -> Answer:
+        """The refusal of a newcomer in whose place what is critical keeps its pace."""
+        return self._sent_away(candidate, "shedding")
 
     def _sent_away(self, candidate: Candidate, why: str) -> Answer:
         arrival, caller, ticket = candidate.arrival, candidate.caller, candidate.ticket
@@ -176,6 +185,7 @@ class Refusals:
                 "capacity_per_s": round(slots.capacity, 1),
                 "waited_s": round(ticket.waited_s, 3),
                 "wait_s": round(wait_s, 3),
+                "let_in": round(self.let_in(), 3),
             }
         }
 

@@ -36,6 +36,7 @@ SHOWN_MS = 60_000
 #: What processes of an older version do not say of themselves.
 UNSAID = {
     "pressure": 0,
+    "let_in": 1.0,
     "asks": True,
     "processes": 1,
     "lapsed": False,
@@ -157,6 +158,7 @@ class Collector:
             "in_use": control.slots.in_use,
             "waiting": control.slots.waiting,
             "pressure": control.pressure.level,
+            "let_in": round(control.shedding.share, 3),
             "ended": self._ended,
         }
 
@@ -258,6 +260,7 @@ def _gauges(
         "sockets": sum(sockets.values()),
         "redis": 1.0,
         "pressure": max((word.said["pressure"] for word in words.values()), default=0),
+        "let_in_percent": 100 * min((word.said["let_in"] for word in words.values()), default=1),
         "bound_slots": excess["slots"],
         "bound_percent": excess["percent"],
     }

@@ -17,6 +17,7 @@ FAMILIES = {
     "callers": "unavailable",
     "breaker": "unavailable",
     "pressure": "pressure",
+    "shedding": "pressure",
 }
 SHOWN_FAMILIES = ("limits", "slots", "forged", "body", "unavailable", "pressure")
 #: What is not counted but measured: the last value of the second, or None where it is not known.
@@ -56,6 +57,7 @@ LATER = (
     "queue_held",
     *("sockets_over_cap", "sockets_over_capacity", "push_p50", "push_p95"),
     *("slots_adaptive", "bound_slots", "bound_percent", "audit_lag"),
+    "let_in_percent",
 )
 #: Of `LATER`, what is a rate.
 LATER_RATES = ("background_runs", "background_yields", *dict.fromkeys(TURNED_AWAY.values()))

@@ -57,6 +57,7 @@ async def test_what_was_measured_for_the_dashboard_is_told_but_for_what_is_not_k
         "audit_lag": 2.5,
         "bound_slots": 8,
         "bound_percent": 25,
+        "let_in_percent": 2,
         "queue_default": 3,
     }
     await history.keep(store, json.dumps({"row": list(cells.values())}), "[]", None)
@@ -64,6 +65,7 @@ async def test_what_was_measured_for_the_dashboard_is_told_but_for_what_is_not_k
     assert "stabilizer_audit_lag_seconds 2.5\n" in text
     assert "stabilizer_slots_excess_bound 8\n" in text
     assert "stabilizer_limit_excess_bound_ratio 0.25\n" in text
+    assert "stabilizer_newcomers_let_in_ratio 0.02\n" in text
     assert 'stabilizer_queue_messages{queue="default"} 3\n' in text
     assert "stabilizer_audit_dead_letters" not in text
     assert await asyncio.to_thread(complaints, text) == (0, "")

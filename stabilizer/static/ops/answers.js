@@ -52,8 +52,12 @@ function judgeSaturated(series, now) {
   return {
     state: full ? "bad" : busy || passable ? "care" : "good", word: full ? "full" : busy ? "busy" : passable ? "passable" : "room",
     number: `${say(held)} / ${say(most)}`,
-    facts: [["queue", say(series.last("waiting"))], ["delay", say(delay, " ms")], ["pressure", say(now.pressure)], ["store", modes.join(", ")], ...excessFact(now.bound)],
+    facts: [["queue", say(series.last("waiting"))], ["delay", say(delay, " ms")], ["pressure", say(now.pressure)], ...letInFact(series.last("let_in_percent")), ["store", modes.join(", ")], ...excessFact(now.bound)],
   };
+}
+
+function letInFact(percent) {
+  return percent === null || percent >= 100 ? [] : [["letIn", say(percent, " %")]];
 }
 
 function judgeLost(series, now) {

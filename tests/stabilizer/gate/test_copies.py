@@ -151,6 +151,17 @@ async def test_a_database_that_is_away_does_not_hide_the_copy(
     assert (await door.knock("GET", LIST, headers=of(key))).body == b"1"
 
 
+async def test_while_newcomers_are_shed_lists_are_refused_whatever_is_kept(
+    door, known, key, answers, pressed
+):
+    await door.knock("GET", LIST, headers=of(key))
+    pressed()
+    door.app.control.shedding.share = 0.5
+    assert (await door.knock("GET", LIST, headers=of(key))).status == 503
+    door.app.control.shedding.share = 1.0
+    assert (await door.knock("GET", LIST, headers=of(key))).body == b"1"
+
+
 async def test_a_list_that_nobody_asked_for_lately_is_refused(door, known, key, pressed):
     pressed()
     assert (await door.knock("GET", LIST, headers=of(key))).status == 503

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ratelimit import flags, pressures
 from ratelimit.flags import Forced
 from stabilizer.gate import policy
+from stabilizer.gate.admission import Gate
 from stabilizer.gate.pressure import (
     CALM_S,
     LONG,
@@ -153,6 +154,7 @@ def test_noise_neither_flaps_nor_passes_what_was_asked_for(asked: list[int]):
         (Signals(shrunk=True), 1),
         (Signals(open_breakers=1), 1),
         (Signals(open_breakers=2), 2),
+        (Signals(sheds=True), 2),
     ],
 )
 def test_what_the_signals_ask_for(signals: Signals, level: int):
@@ -167,6 +169,7 @@ def test_a_wait_between_half_a_bound_and_the_bound_holds_a_level_and_asks_for_no
 def test_the_log_says_why_in_few_words():
     signals = Signals({"normal": 0.33052}, shrunk=True, open_breakers=1)
     assert str(signals) == "waits: normal 0.331 s, half of the slots away; open breakers: 1"
+    assert str(Signals(sheds=True)) == "waits: none, newcomers shed; open breakers: 0"
     assert str(Signals()) == "waits: none; open breakers: 0"
 
 
@@ -274,6 +277,56 @@ async def test_the_refusal_says_when_to_return_and_costs_the_caller_nothing(door
     assert gate.control.slots.in_use == before
     counts = gate.control.observer.take()
     assert counts["refusals", "devices.list", "pressure"] == 1
+
+
+async def test_a_newcomer_who_is_shed_hears_when_to_return_and_what_is_critical_is_served(
+    door, gate, app
+):
+    gate.control.shedding.share = 0.5
+    replies = [await door.knock("GET", ME) for _ in range(4)]
+    assert [reply.status for reply in replies] == [503, 200, 503, 200]
+    assert replies[0].problem["code"] == "overloaded"
+    assert int(replies[0]["retry-after"]) >= 1
+    assert (await door.knock("POST", CREDENTIALS)).status == 200
+    assert app.paths == [ME, ME, CREDENTIALS]
+    counts = gate.control.observer.take()
+    assert counts["refusals", "me", "shedding"] == 2
+
+
+@pytest.fixture
+async def by_hand(gates, app, hand) -> Gate:
+    """A gate whose moments are made by hand, and that looks for its pressure when it is told to."""
+    gate = await gates(app, clock=hand)
+    gate.control._pressing.cancel()
+    return gate
+
+
+async def test_who_returns_when_it_was_told_to_is_not_shed(by_hand, hand):
+    door = Door(by_hand)
+    by_hand.control.shedding.share = 0.0
+    refused = await door.knock("GET", ME)
+    hand.advance(int(refused["retry-after"]))
+    assert (await door.knock("GET", ME)).status == 200
+    assert (await door.knock("GET", ME)).status == 503
+
+
+async def test_while_newcomers_are_shed_lists_are_refused_before_them(by_hand, hand):
+    control = by_hand.control
+    control.shedding.share = 0.5
+    for _ in range(5):
+        hand.advance(LOOK_EVERY_S)
+        control.pressure.look_now()
+    assert control.pressure.level == 2
+
+
+async def test_a_flag_that_is_forced_off_ends_the_shedding(by_hand, hand, monkeypatch):
+    force(monkeypatch, flags.NEWCOMERS_SHED, on=False)
+    control = by_hand.control
+    control.shedding.share = 0.5
+    for _ in range(20):
+        hand.advance(LOOK_EVERY_S)
+        control.pressure.look_now()
+    assert not control.shedding.sheds
 
 
 async def test_those_who_are_refused_return_as_a_ramp(door, press):

@@ -101,6 +101,7 @@ async def test_pressure_is_the_highest_of_any_process_and_flags_and_breakers_sta
     forced = Forced(False, 4_000_000_000.4, "olga", "a test")
     monkeypatch.setattr(flags, "_forced", {"search_off": forced})
     second._control.pressure.level = 2
+    second._control.shedding.share = 0.25
     first._control.reads.opened_elsewhere(0, 60)
     for _ in range(2):
         await second.tick()
@@ -108,6 +109,7 @@ async def test_pressure_is_the_highest_of_any_process_and_flags_and_breakers_sta
     await second.tick()
     document = json.loads(await history.now(store))
     assert document["pressure"] == cells(json.dumps(document))["pressure"] == 2
+    assert cells(json.dumps(document))["let_in_percent"] == 25
     stand = {flag["name"]: (flag["taken"], flag["forced"]) for flag in document["flags"]}
     assert stand == {
         "lists_trimmed": (True, None),
@@ -116,6 +118,7 @@ async def test_pressure_is_the_highest_of_any_process_and_flags_and_breakers_sta
         "polls_copied": (True, None),
         "lists_stale": (True, None),
         "sheddable_refused": (True, None),
+        "newcomers_shed": (True, None),
         "only_critical": (False, None),
     }
     assert document["flags"][2] == {
