@@ -13,22 +13,36 @@ from rest_framework.views import APIView
 ANYTHING = ("", "*/*", "application/json")
 
 
-class ApiView(APIView):
-    """Django REST framework's view without the work whose outcome is known beforehand.
+class PartingView(APIView):
+    """Django REST framework's view, whose request, view and response let go of each other.
 
-    One version, no throttles (the gate's affair), and JSON for whoever takes anything. Parsers,
-    renderers and authenticators keep nothing of a request, so one of each serves all. What request,
-    view and response know of each other is let go: only the garbage collector would find such
-    circles, with all that hangs on them.
+    Only the garbage collector would find such circles, with all that hangs on them. So the body
+    can be read until the view is done, and not for the first time after that.
     """
-
-    format_kwarg = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         response = cast(Response, super().dispatch(request, *args, **kwargs))
         self.request.parser_context = {}
         vars(self).pop("head", None)  # its own method, where the view has `get`
         return response
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if isinstance(answer, Response):
+            answer.add_post_render_callback(_forget_the_view)
+        return answer
+
+
+class ApiView(PartingView):
+    """The same without the work whose outcome is known beforehand.
+
+    One version, no throttles (the gate's affair), and JSON for whoever takes anything. Parsers,
+    renderers and authenticators keep nothing of a request, so one of each serves all.
+    """
+
+    format_kwarg = None
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         kind = type(self)
@@ -56,7 +70,6 @@ class ApiView(APIView):
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> Response:
         if isinstance(response, Response):
-            response.add_post_render_callback(_forget_the_view)
             return super().finalize_response(request, response, *args, **kwargs)
         return cast(Response, response)  # it is complete: nothing is left to render
 

@@ -56,7 +56,7 @@ def owned(count: int, state: State) -> list[tuple[str, str]]:
 
 
 def _unused(count: int) -> Iterator[str]:
-    """So many user codes that no pairing has: of 100,000 drawn at random two may be the same."""
+    """`count` user codes that no pairing has: of 100,000 drawn at random two may be the same."""
     known = set(Pairing.objects.values_list("user_code", flat=True))
     for _ in range(count):
         while (code := user_code.mint()) in known:

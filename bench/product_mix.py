@@ -66,14 +66,14 @@ def rows(place: Place) -> Iterator[Row]:
 def run(place: Place, multiple: float) -> Run:
     """The capacity just now, and what a process begun anew makes of it, for long enough.
 
-    Before what is counted beyond the capacity it has come for as long: newcomers are shed when too
-    many have come for three seconds, step by step.
+    The load comes uncounted for a while first: shedding begins when too many have come for five
+    seconds, and goes step by step.
     """
     per_s = capacity(place)
     with door(place) as ours:
         unloaded = offered(place, ours, UNLOADED * per_s, load_s=6 * place.load_s)
         loaded = offered(
-            place, ours, multiple * per_s, load_s=2 * place.load_s, lead_s=2 * place.load_s
+            place, ours, multiple * per_s, load_s=2 * place.load_s, lead_s=3 * place.load_s
         )
     return Run(per_s, unloaded, loaded)
 
@@ -91,13 +91,13 @@ def capacity(place: Place) -> float:
 
 
 def offered(
-    place: Place, door: Door, per_s: float, *, load_s: float, lead_s: float = arrivals.LEAD_S
+    place: Place, ours: Door, per_s: float, *, load_s: float, lead_s: float = arrivals.LEAD_S
 ) -> Offered:
     """What the gate makes of so many calls a second, after `lead_s` uncounted."""
     made = calls(place, round(per_s * (load_s + lead_s + arrivals.LEAD_S)))
     streams = [Stream(sort, made[sort], share * per_s) for sort, share in SHARES.items()]
     return arrivals.offer(
-        place, door.port, streams, load_s=load_s, deadline_s=DEADLINE_S, lead_s=lead_s
+        place, ours.port, streams, load_s=load_s, deadline_s=DEADLINE_S, lead_s=lead_s
     )
 
 

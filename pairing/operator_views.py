@@ -8,7 +8,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 
 from accounts import answers
-from accounts.api import ApiView
+from accounts.api import ApiView, PartingView
 from accounts.degraded import mark
 from accounts.models import Scope
 from accounts.permissions import needs
@@ -21,7 +21,7 @@ from pairing.views import BODY, CALLER, body, caller
 from ratelimit import flags
 
 
-class DevicesView(GenericAPIView[Pairing]):
+class DevicesView(PartingView, GenericAPIView[Pairing]):
     permission_classes = (needs(Scope.DEVICES_READ),)
     serializer_class = serializers.DeviceSerializer
     page_key = "active_udid"
@@ -123,7 +123,7 @@ class SubscriberRevokeView(ApiView):
         return told({"subscriber_code": code, "revoked": outcome})
 
 
-class SubscribersView(GenericAPIView[Any]):
+class SubscribersView(PartingView, GenericAPIView[Any]):
     permission_classes = (needs(Scope.SUBSCRIBERS_READ),)
     serializer_class = serializers.SubscriberSerializer
 

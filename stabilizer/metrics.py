@@ -162,7 +162,12 @@ def measured(document: str | None) -> list[Gauge]:
         *gauges,
         Gauge("stabilizer_queue_messages", "Celery's messages; held: by workers.", "queue", queued),
         Gauge("stabilizer_limit_excess_bound_ratio", "Of one limit, beyond it now.", "", excess),
-        Gauge("stabilizer_newcomers_let_in_ratio", "The least of any process.", "", let_in),
+        Gauge(
+            "stabilizer_newcomers_let_in_ratio",
+            "Of newcomers, the least of any process.",
+            "",
+            let_in,
+        ),
     ]
 
 

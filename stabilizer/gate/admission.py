@@ -121,9 +121,9 @@ class Gate:
         try:
             await self.app(scope, receive, answer)
         finally:
-            # By way of `send` it knows the scope: only the garbage collector would find the circle.
-            del scope[RELEASE]
             control.slots.leave(ticket)
+            # By way of `send` it knows the scope: only the garbage collector would find the circle.
+            scope.pop(RELEASE, None)
             control.herd.served(ticket.kind)
             control.ended(candidate, answering.status, answering.began_at)
             if refunds := control.refundable(candidate, answering.status):

@@ -131,8 +131,8 @@ class Control:
             self.observer,
             self.slots,
             self.herd,
-            pressure=lambda: self.pressure.level,
-            let_in=lambda: self.shedding.share,
+            self.shedding,
+            lambda: self.pressure.level,
         )
         self.repeats = Repeats(self.limiter.refusals, clock)
         self.copies = Copies(clock)
@@ -209,8 +209,7 @@ class Control:
 
     def _signals(self) -> Signals:
         slots = self.slots
-        with self.lock:
-            self.shedding.look(flags.taken(flags.NEWCOMERS_SHED, self.pressure.level))
+        self.shedding.look(flags.taken(flags.NEWCOMERS_SHED, self.pressure.level))
         return Signals(
             self.delays.take(slots.waiting),
             shrunk=slots.waiting > 0 and self.adaptive.settled * 2 <= self.adaptive.maximum,
@@ -264,9 +263,9 @@ class Control:
             return self.refusals.pressed(candidate)
         if breaker is not None and not breaker.admits():
             return self.refusals.unavailable(candidate, breaker)
+        if not self.shedding.admits(candidate.arrival.policy, candidate.ticket):
+            return self.refusals.shed(candidate)
         with self.lock:
-            if not self.shedding.admits(candidate.ticket):
-                return self.refusals.shed(candidate)
             is_hopeless = self.slots.is_hopeless(candidate.ticket)
         return self.refusals.overloaded(candidate) if is_hopeless else None
 
@@ -274,11 +273,13 @@ class Control:
         """The answer to give again instead of asking anew.
 
         One request renews it, and is let in although it is sheddable: it asks for all who come in
-        the next seconds. There is none while newcomers are shed: a copy costs less than a list, but
-        a charge and a long answer, and what is sheddable goes first.
+        the next seconds. There is none where newcomers are shed and lists refused: a copy takes a
+        charge and a long answer, and what is sheddable goes first.
         """
         pressure, breaker = self.pressure, candidate.breaker
-        if key is None or self.shedding.sheds or not flags.taken(flags.LISTS_STALE, pressure.level):
+        if self.shedding.sheds and candidate.arrival.policy.rank < pressure.refuses_below:
+            return None
+        if key is None or not flags.taken(flags.LISTS_STALE, pressure.level):
             return None
         copy = self.copies.find(key)
         if copy is None:
@@ -334,9 +335,7 @@ class Control:
         duration_s = answered_at - ticket.asked_at
         self.observer.ended(policy, status, duration_s, ticket.waited_s)
         if status:
-            with self.lock:
-                calm = self.pressure.level == 0
-                self.shedding.ended(policy.name, ticket, duration_s, calm=calm)
+            self.shedding.ended(policy, ticket, duration_s, calm=self.pressure.level == 0)
         if ticket.level != "critical" and ticket.took_s:
             self._adapt(policy.name, ticket, ok=0 < status < 500)
 

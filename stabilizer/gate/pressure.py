@@ -49,7 +49,7 @@ class Signals:
     shrunk: bool = False
     #: Breakers that are not closed: of the database's reads, of its writes.
     open_breakers: int = 0
-    #: Newcomers are shed. What is less than ordinary is refused then, however few of these wait.
+    #: Newcomers are shed: what is less than ordinary goes first, even if nothing ordinary waits.
     sheds: bool = False
 
     def __str__(self) -> str:

@@ -24,6 +24,7 @@ from stabilizer.gate.candidate import Candidate
 from stabilizer.gate.identity import Caller
 from stabilizer.gate.observer import Observer
 from stabilizer.gate.repeats import Repeat
+from stabilizer.gate.shedding import Shedding
 from stabilizer.gate.slots import Slots
 from stabilizer.gate.ticket import Ticket
 
@@ -44,7 +45,7 @@ class Cause(NamedTuple):
 class Refusals:
     """The refusals of one process.
 
-    When a flood begins, `pressure` is asked for its level, and `let_in` for the share of newcomers.
+    `pressure` is asked for its level when a flood begins.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class Refusals:
         observer: Observer,
         slots: Slots,
         herd: Herd,
+        shedding: Shedding,
         pressure: Callable[[], int] = lambda: 0,
-        let_in: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.pressure = pressure
-        self.let_in = let_in
+        self._shedding = shedding
         self._trail = trail
         self._observer = observer
         self._slots = slots
@@ -98,6 +99,7 @@ class Refusals:
 
     def _sent_away(self, candidate: Candidate, why: str) -> Answer:
         arrival, caller, ticket = candidate.arrival, candidate.caller, candidate.ticket
+        self._shedding.sent_away(arrival.policy, ticket)
         wait_s = self._turn_s(ticket)
         cause = _cause(caller, why, arrival.policy.name)
         told = partial(self._slots_then, ticket, wait_s)
@@ -116,7 +118,9 @@ class Refusals:
         return answers.unavailable(arrival, breaker.retry_after_s + self._turn_s(candidate.ticket))
 
     def _turn_s(self, ticket: Ticket) -> int:
-        return self._herd.retry_after(ticket.kind, self._slots.capacity, ticket.names)
+        # What shedding keeps idle is promised to nobody.
+        capacity = self._slots.capacity * self._shedding.share
+        return self._herd.retry_after(ticket.kind, capacity, ticket.names)
 
     def unread(self, arrival: Arrival, why: Unread) -> Answer:
         """The refusal of a body that is too large, or did not come."""
@@ -185,7 +189,7 @@ class Refusals:
                 "capacity_per_s": round(slots.capacity, 1),
                 "waited_s": round(ticket.waited_s, 3),
                 "wait_s": round(wait_s, 3),
-                "let_in": round(self.let_in(), 3),
+                "let_in": round(self._shedding.share, 3),
             }
         }
 

@@ -109,7 +109,7 @@ async def test_a_connection_that_was_left_is_taken_by_the_next() -> None:
     assert len(connections) == 1
 
 
-async def test_a_connection_that_the_server_has_closed_is_not_taken() -> None:
+async def test_a_connection_that_was_left_and_then_closed_is_not_taken() -> None:
     async with served(at_once) as (port, connections):
         loop, tally = OpenLoop(port, deadline_s=5), Tally()
         loop.arrive(REQUEST, tally)

@@ -279,26 +279,33 @@ async def test_the_refusal_says_when_to_return_and_costs_the_caller_nothing(door
     assert counts["refusals", "devices.list", "pressure"] == 1
 
 
-async def test_a_newcomer_who_is_shed_hears_when_to_return_and_what_is_critical_is_served(
-    door, gate, app
-):
-    gate.control.shedding.share = 0.5
-    replies = [await door.knock("GET", ME) for _ in range(4)]
-    assert [reply.status for reply in replies] == [503, 200, 503, 200]
-    assert replies[0].problem["code"] == "overloaded"
-    assert int(replies[0]["retry-after"]) >= 1
-    assert (await door.knock("POST", CREDENTIALS)).status == 200
-    assert app.paths == [ME, ME, CREDENTIALS]
-    counts = gate.control.observer.take()
-    assert counts["refusals", "me", "shedding"] == 2
-
-
 @pytest.fixture
 async def by_hand(gates, app, hand) -> Gate:
     """A gate whose moments are made by hand, and that looks for its pressure when it is told to."""
     gate = await gates(app, clock=hand)
     gate.control._pressing.cancel()
     return gate
+
+
+def look(gate: Gate, hand: HandClock, times: int = 5) -> None:
+    for _ in range(times):
+        hand.advance(LOOK_EVERY_S)
+        gate.control.pressure.look_now()
+
+
+async def test_a_newcomer_who_is_shed_hears_when_to_return_and_what_is_critical_is_served(
+    by_hand, app
+):
+    by_hand.control.shedding.share = 0.5
+    door = Door(by_hand)
+    replies = [await door.knock("GET", ME) for _ in range(4)]
+    assert [reply.status for reply in replies] == [503, 200, 503, 200]
+    assert replies[0].problem["code"] == "overloaded"
+    assert int(replies[0]["retry-after"]) >= 1
+    assert (await door.knock("POST", CREDENTIALS)).status == 200
+    assert app.paths == [ME, ME, CREDENTIALS]
+    counts = by_hand.control.observer.take()
+    assert counts["refusals", "me", "shedding"] == 2
 
 
 async def test_who_returns_when_it_was_told_to_is_not_shed(by_hand, hand):
@@ -310,23 +317,39 @@ async def test_who_returns_when_it_was_told_to_is_not_shed(by_hand, hand):
     assert (await door.knock("GET", ME)).status == 503
 
 
+async def test_operators_log_in_while_newcomers_are_shed(by_hand):
+    by_hand.control.shedding.share = 0.0
+    assert await statuses(Door(by_hand), WALK[3:]) == [200] * 4
+
+
 async def test_while_newcomers_are_shed_lists_are_refused_before_them(by_hand, hand):
-    control = by_hand.control
-    control.shedding.share = 0.5
-    for _ in range(5):
-        hand.advance(LOOK_EVERY_S)
-        control.pressure.look_now()
-    assert control.pressure.level == 2
+    by_hand.control.shedding.share = 0.5
+    look(by_hand, hand)
+    by_hand.control.shedding.share = 0.99
+    assert by_hand.control.pressure.level == 2
+    assert await statuses(Door(by_hand), [("GET", ME), ("GET", LIST), ("GET", ME)]) == [
+        503,
+        503,
+        200,
+    ]
 
 
-async def test_a_flag_that_is_forced_off_ends_the_shedding(by_hand, hand, monkeypatch):
+@pytest.mark.parametrize(("level", "allowed"), [(1, False), (2, True)])
+async def test_newcomers_are_shed_from_level_2_on(by_hand, hand, monkeypatch, level, allowed):
+    told: list[bool] = []
+    monkeypatch.setattr(by_hand.control.shedding, "look", told.append)
+    by_hand.control.pressure.level = level
+    by_hand.control.pressure.look_now()
+    assert told == [allowed]
+
+
+async def test_a_flag_that_is_forced_off_forbids_it_at_every_level(by_hand, hand, monkeypatch):
     force(monkeypatch, flags.NEWCOMERS_SHED, on=False)
-    control = by_hand.control
-    control.shedding.share = 0.5
-    for _ in range(20):
-        hand.advance(LOOK_EVERY_S)
-        control.pressure.look_now()
-    assert not control.shedding.sheds
+    told: list[bool] = []
+    monkeypatch.setattr(by_hand.control.shedding, "look", told.append)
+    by_hand.control.pressure.level = 3
+    by_hand.control.pressure.look_now()
+    assert told == [False]
 
 
 async def test_those_who_are_refused_return_as_a_ramp(door, press):
