@@ -13,7 +13,7 @@ def test_each_step_of_an_answer_has_its_time_and_its_processor_time(operators_pl
     rows = list(pressure.rows(operators_place))
 
     measured = {row.name.partition(":")[0] for row in rows}
-    refusing = {flags.SHEDDABLE_REFUSED.name, flags.ONLY_CRITICAL.name}
+    refusing = {flags.SHEDDABLE_REFUSED.name, flags.NEWCOMERS_SHED.name, flags.ONLY_CRITICAL.name}
     assert measured == flags.BY_NAME.keys() - refusing
     assert len(rows) == 2 * len(measured)
     assert all(row.value > 0 for row in rows)
