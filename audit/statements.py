@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, cast
 
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections, models
 
 PLAIN = (str, int, bool)
 #: Fields that hand values of these types to the database as they are.
@@ -22,6 +22,10 @@ PLAIN_FIELDS = (
     models.BooleanField,
     models.ForeignKey,
 )
+
+
+class Unmatched(IntegrityError):
+    """A row that was to be changed is not any more as it was read."""
 
 
 def insert(row: models.Model, *, postponed: bool = False) -> None:
@@ -45,7 +49,26 @@ def update(model: type[models.Model], where: Mapping[str, Any], to: Mapping[str,
 
     None in `where` stands for NULL.
     """
+    return _run_update(connections[DEFAULT_DB_ALIAS], model, where, to)
+
+
+def must_update(model: type[models.Model], where: Mapping[str, Any], to: Mapping[str, Any]) -> None:
+    """`update`, in a transaction that is worth nothing without a row that is as in `where`.
+
+    Raises `Unmatched` where there is none: here or, where the engine can send it later, with the
+    next statement of the transaction or with its COMMIT.
+    """
     engine = connections[DEFAULT_DB_ALIAS]
+    if hasattr(engine, "required") and engine.in_atomic_block:
+        with engine.required():
+            _run_update(engine, model, where, to)
+    elif not _run_update(engine, model, where, to):
+        raise Unmatched(f"no {model._meta.verbose_name} is as it was read")
+
+
+def _run_update(
+    engine: Any, model: type[models.Model], where: Mapping[str, Any], to: Mapping[str, Any]
+) -> int:
     same = {name: value for name, value in where.items() if value is not None}
     empty = tuple(name for name, value in where.items() if value is None)
     values = [

@@ -203,7 +203,7 @@ class _Approval:
         with transaction.atomic():
             for holder in _holders(card, rival):
                 _free_from(holder, actor)
-            moved = pairing.move(
+            pairing.must_move(
                 State.APPROVED,
                 actor=actor,
                 detail={"subscriber": card.subscriber.code, "sn": card.sn, "udid": pairing.udid},
@@ -215,8 +215,6 @@ class _Approval:
                 approved_by=actor,
                 expires_at=now + timedelta(seconds=COLLECT_S),
             )
-            if not moved:
-                raise Outrun
             rows.changed(pairing.tenant_id, [card.subscriber.code])
             transaction.on_commit(
                 partial(polling.forget, pairing.tenant_id, pairing.device_code_digest)

@@ -22,7 +22,7 @@ from accounts.sealing import CannotOpen, NoActiveKey
 from audit import clock
 from audit.prepared import Prepared, given
 from pairing import credentials, pending, sealed_box
-from pairing.attempts import Outrun, attempt
+from pairing.attempts import attempt
 from pairing.device_code import DeviceCode
 from pairing.lifetimes import REDELIVERY_S
 from pairing.models import MOVED, Pairing, State, Subscriber
@@ -163,7 +163,7 @@ def _deliver(pairing: Pairing, subscriber: Subscriber, acknowledges_itself: bool
         )
         # Nobody else waits for these rows: the pairing's own is locked last, when all is ready.
         sealed = _sealed(pairing, delivery)
-        moved = pairing.move(
+        pairing.must_move(
             State.DELIVERED,
             actor=f"device:{pairing.udid}",
             sealed_answer=sealed,
@@ -172,8 +172,6 @@ def _deliver(pairing: Pairing, subscriber: Subscriber, acknowledges_itself: bool
             expires_at=now + timedelta(seconds=REDELIVERY_S),
             acknowledges_itself=acknowledges_itself,
         )
-        if not moved:
-            raise Outrun
     return delivery
 
 
@@ -214,6 +212,5 @@ def _acknowledge_once(device: DeviceCode, udid: str) -> Refusal | None:
     if standing is not State.DELIVERED:
         return Refusal("not_delivered")
     with transaction.atomic():
-        if not pairing.acknowledge(actor=f"device:{udid}"):
-            raise Outrun
+        pairing.must_acknowledge(actor=f"device:{udid}")
     return None

@@ -227,15 +227,35 @@ class Pairing(models.Model):
         One conditional UPDATE, its audit record, and `signals.changed` on commit. Must run inside
         a transaction.
         """
-        as_read = {"id": self.pk, "state": self.state, "version": self.version}
-        changes = {"state": to, "version": self.version + 1, **columns}
-        if not statements.update(Pairing, as_read, changes):
+        if not statements.update(Pairing, self._as_read, self._changes(to, columns)):
             return False
+        self._moved(to, actor, detail, columns)
+        return True
+
+    def must_move(
+        self, to: State, *, actor: str, detail: Mapping[str, Any] | None = None, **columns: Any
+    ) -> None:
+        """`move`, where the transaction is to fail when somebody was faster.
+
+        So nobody waits for its outcome: it raises `statements.Unmatched` here or at the commit.
+        """
+        statements.must_update(Pairing, self._as_read, self._changes(to, columns))
+        self._moved(to, actor, detail, columns)
+
+    @property
+    def _as_read(self) -> Mapping[str, Any]:
+        return {"id": self.pk, "state": self.state, "version": self.version}
+
+    def _changes(self, to: State, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"state": to, "version": self.version + 1, **columns}
+
+    def _moved(
+        self, to: State, actor: str, detail: Mapping[str, Any] | None, columns: Mapping[str, Any]
+    ) -> None:
         self.state, self.version = to, self.version + 1
         for column, value in columns.items():
             setattr(self, column, value)
         self._tell(f"pairing.{to.value}", actor, detail)
-        return True
 
     def end(self, to: State, *, actor: str, reason: str = "") -> bool:
         """Move to a final state: card and UDID are free, tokens and the kept answer are gone."""
@@ -252,9 +272,11 @@ class Pairing(models.Model):
 
     def acknowledge(self, *, actor: str) -> bool:
         """The device has its credentials; the kept answer is forgotten."""
-        return self.move(
-            State.ACKNOWLEDGED, actor=actor, sealed_answer="", acknowledged_at=clock.now()
-        )
+        return self.move(State.ACKNOWLEDGED, actor=actor, **_acknowledged())
+
+    def must_acknowledge(self, *, actor: str) -> None:
+        """`acknowledge`, as `must_move` is to `move`."""
+        self.must_move(State.ACKNOWLEDGED, actor=actor, **_acknowledged())
 
     def _tell(self, action: str, actor: str, detail: Mapping[str, Any] | None) -> None:
         audit.record_with_change(
@@ -268,6 +290,10 @@ class Pairing(models.Model):
         transaction.on_commit(
             partial(signals.changed.send, Pairing, id=self.pk, version=self.version)
         )
+
+
+def _acknowledged() -> Mapping[str, Any]:
+    return {"sealed_answer": "", "acknowledged_at": clock.now()}
 
 
 def end_all(pairings: Sequence[Pairing], to: State, *, actor: str, reason: str = "") -> bool:

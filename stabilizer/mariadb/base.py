@@ -2,8 +2,9 @@
 
 Django brackets a transaction with SET autocommit=0, COMMIT and SET autocommit=1. Here the server
 stays at autocommit=1, BEGIN travels with the transaction's first statement, and writes that nobody
-reads back (`postponed`) travel with the next statement or with COMMIT. While the server works, the
-serving thread says that it is `waiting`.
+reads back (`postponed`) travel with the next statement or with COMMIT. A transaction of such writes
+only is sent whole, as one compound statement with one result. While the server works, the serving
+thread says that it is `waiting`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +13,38 @@ from typing import Any
 
 from django.db import IntegrityError
 from django.db.backends.mysql import base
-from MySQLdb import OperationalError
+from MySQLdb import OperationalError, cursors
 
+from audit.statements import Unmatched
 from stabilizer.work import waiting
 
-BEGIN = b"BEGIN"
+BEGIN, COMMIT = b"BEGIN", b"COMMIT"
 SEPARATOR = b"; "
+#: All of a transaction. Where a statement fails, those behind it are not run, and its error is the
+#: result; the transaction is still open then.
+WHOLE = b"BEGIN NOT ATOMIC START TRANSACTION; %b; COMMIT; END"
+#: MariaDB's own numbers end below 5000.
+UNMATCHED = 30001
+REQUIRED = (
+    b"IF ROW_COUNT() = 0 THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, "
+    b"MESSAGE_TEXT = 'a row is not as it was read'; END IF" % UNMATCHED
+)
+
+
+class Terse(cursors.Cursor):
+    """A cursor that asks for a further result only where the last one said that it follows.
+
+    Each question lets go of the interpreter's lock, which others are waiting for.
+    """
+
+    def _discard(self) -> None:
+        connection = self.connection
+        if connection is not None and not connection.more_results():
+            self.connection = None  # so it has nobody to ask
+        try:
+            super()._discard()  # type: ignore[no-untyped-call]
+        finally:
+            self.connection = connection
 
 
 class Cursor(base.CursorWrapper):
@@ -71,13 +98,23 @@ class DatabaseWrapper(base.DatabaseWrapper):
         finally:
             self.postpones = False
 
+    @contextmanager
+    def required(self) -> Iterator[None]:
+        """The write executed in the block is `postponed`, and fails where it meets no row.
+
+        Only inside a transaction. It raises `Unmatched`; what travels behind it is not run then.
+        """
+        with self.postponed():
+            yield
+        self.owed.append(REQUIRED)
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self.owed = []
         with waiting:
             return super().get_new_connection({**conn_params, "autocommit": True})
 
     def create_cursor(self, name: Any = None) -> Any:
-        return Cursor(self.connection.cursor(), self)
+        return Cursor(self.connection.cursor(Terse), self)
 
     @property
     def _is_silent(self) -> bool:
@@ -99,8 +136,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with waiting:
                 super()._commit()  # type: ignore[misc]
         elif owed != [BEGIN]:
-            with self.wrap_database_errors, self.connection.cursor() as cursor:
-                _translated(lambda: send(cursor, [*owed, b"COMMIT"]))
+            begin, *writes = owed
+            is_whole = begin == BEGIN
+            statements = [WHOLE % SEPARATOR.join(writes)] if is_whole else [*owed, COMMIT]
+            with self.wrap_database_errors, self.connection.cursor(Terse) as cursor:
+                _translated(lambda: send(cursor, statements))
         self._await_transaction()
 
     def _rollback(self) -> None:
@@ -133,6 +173,8 @@ def _translated(act: Callable[[], Any]) -> Any:
     try:
         return act()
     except OperationalError as error:
+        if error.args[0] == UNMATCHED:
+            raise Unmatched(*error.args) from error
         if error.args[0] in base.CursorWrapper.codes_for_integrityerror:
             raise IntegrityError(*error.args) from error
         raise

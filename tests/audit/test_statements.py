@@ -3,9 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from django.db import transaction
 
 from audit import statements
 from audit.models import Event, Outbox, Segment
+from audit.statements import Unmatched
 
 pytestmark = [pytest.mark.django_db, pytest.mark.embedded]
 AT = datetime(2026, 11, 22, 10, 0, 0, 123_456, UTC)
@@ -15,6 +17,12 @@ HOSTILE = "s' OR '1'='1 %s %(x)s \\"
 def event(**facts):
     facts = {"at": AT, "action": "pairing.created", "outcome": "ok", "subject": "s", **facts}
     return Event(severity="info", producer="p", entry='{"a": "ü"}', number=1, hash="", **facts)
+
+
+def put_and_change(where):
+    with transaction.atomic():
+        statements.insert(Outbox(producer="q", entry="{}"), postponed=True)
+        statements.must_update(Outbox, where, {"entry": "[]"})
 
 
 def columns(row):
@@ -60,6 +68,26 @@ def test_update_counts_a_row_that_already_held_the_new_values():
     row = event()
     statements.insert(row)
     assert statements.update(Event, {"id": row.pk}, {"outcome": row.outcome}) == 1
+
+
+def test_a_row_that_must_be_changed_is_changed():
+    statements.insert(row := Outbox(producer="p", entry="{}"))
+    with transaction.atomic():
+        statements.must_update(Outbox, {"id": row.pk, "producer": "p"}, {"entry": "[]"})
+    assert Outbox.objects.get().entry == "[]"
+
+
+def test_who_must_change_a_row_that_is_different_by_now_changes_nothing():
+    statements.insert(row := Outbox(producer="p", entry="{}"))
+    with pytest.raises(Unmatched):
+        put_and_change({"id": row.pk, "producer": "r"})
+    assert Outbox.objects.get().entry == "{}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_it_is_told_at_once():
+    with pytest.raises(Unmatched):
+        statements.must_update(Outbox, {"producer": "nobody"}, {"entry": "[]"})
 
 
 def test_statements_are_seen_by_djangos_query_log(django_assert_num_queries):

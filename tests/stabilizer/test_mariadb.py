@@ -5,14 +5,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from MySQLdb.connections import Connection
 
 from audit import statements
 from audit.models import Outbox
+from audit.statements import Unmatched
 from stabilizer.pool import Pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,6 +80,22 @@ def fail_after(*writes: Callable[[], object]) -> None:
         raise ZeroDivisionError
 
 
+def whole(*writes: Callable[[], object]) -> None:
+    """A transaction that makes these writes."""
+    with transaction.atomic():
+        for write in writes:
+            write()
+
+
+def late(name: str) -> Callable[[], object]:
+    return lambda: put(name, postponed=True)
+
+
+def change_nobody() -> None:
+    """A change that must be made, and cannot be."""
+    statements.must_update(Outbox, {"producer": "nobody"}, {"entry": "[]"})
+
+
 def put_twice(*, and_then: Callable[[], object] = lambda: None) -> None:
     """A transaction with one row too many of one key, which is postponed."""
     row = Outbox(producer="a", entry="{}")
@@ -109,6 +127,24 @@ def test_postponed_writes_travel_with_the_next_statement_or_with_commit(round_tr
     assert stored() == ["a", "b", "c"]
 
 
+def test_the_driver_is_not_asked_for_results_that_nobody_sends(monkeypatch):
+    asked: list[bytes] = []
+    monkeypatch.setattr(Connection, "next_result", _told(Connection.next_result, "next", asked))
+    statements.insert(row := Outbox(producer="a", entry="{}"))
+    with transaction.atomic():
+        statements.must_update(Outbox, {"id": row.pk}, {"producer": "b"})
+        put("c", postponed=True)
+    assert stored() == ["b", "c"]
+    assert asked == []
+
+
+def test_results_that_nobody_has_fetched_are_not_in_the_way_of_the_next_statement():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1; SELECT 2; SELECT 3")
+        assert cursor.fetchall() == ((1,),)
+    assert stored() == []
+
+
 def test_a_transaction_that_says_nothing_costs_nothing(round_trips):
     with transaction.atomic():
         pass
@@ -120,8 +156,58 @@ def test_a_transaction_that_says_nothing_costs_nothing(round_trips):
 def test_a_transaction_whose_only_writes_are_postponed_is_one_round_trip(round_trips):
     with transaction.atomic():
         put("a", postponed=True)
-    assert first_words(round_trips) == [["BEGIN", "INSERT", "COMMIT"]]
+    assert first_words(round_trips) == [["BEGIN", "INSERT", "COMMIT", "END"]]
     assert count_elsewhere() == 1
+
+
+def test_a_change_that_must_be_made_travels_with_what_follows_it(round_trips):
+    statements.insert(row := Outbox(producer="a", entry="{}"))
+    with transaction.atomic():
+        statements.must_update(Outbox, {"id": row.pk}, {"producer": "b"})
+        put("c", postponed=True)
+    (whole,) = first_words(round_trips[1:])
+    assert whole == ["BEGIN", "UPDATE", "IF", "END", "INSERT", "COMMIT", "END"]
+    assert stored() == ["b", "c"]
+
+
+def test_a_change_that_could_not_be_made_takes_the_transaction_with_it():
+    put("a")
+    with pytest.raises(Unmatched):
+        whole(late("b"), change_nobody, late("c"))
+    assert stored() == ["a"]
+    put("d")
+    assert count_elsewhere() == 2
+
+
+def test_a_change_that_could_not_be_made_is_told_by_the_next_statement(round_trips):
+    with pytest.raises(Unmatched):
+        whole(change_nobody, lambda: put("a"))
+    assert first_words(round_trips) == [["BEGIN", "UPDATE", "IF", "END", "INSERT"], ["ROLLBACK"]]
+    assert stored() == []
+
+
+def test_an_inner_block_whose_change_could_not_be_made_takes_only_its_own_writes_with_it():
+    with transaction.atomic():
+        put("outer", postponed=True)
+        with pytest.raises(Unmatched):
+            whole(late("inner"), change_nobody)
+        put("after", postponed=True)
+    assert stored() == ["after", "outer"]
+
+
+def test_a_whole_transaction_waits_for_a_row_and_says_so_when_it_takes_too_long():
+    statements.insert(row := Outbox(producer="a", entry="{}"))
+    with seen_by_another() as holder:
+        holder.execute("BEGIN")
+        holder.execute("UPDATE audit_outbox SET producer = 'held' WHERE producer = 'a'")
+        with connection.cursor() as cursor:
+            cursor.execute("SET innodb_lock_wait_timeout = 1")
+        change = partial(statements.must_update, Outbox, {"id": row.pk}, {"entry": "[]"})
+        with pytest.raises(OperationalError, match="Lock wait timeout"):
+            whole(late("b"), change)
+        holder.execute("COMMIT")
+    connection.close()  # and with it the short time-out
+    assert stored() == ["held"]
 
 
 def test_nobody_sees_a_transaction_before_it_is_committed():
