@@ -42,7 +42,7 @@ class Herd:
         self._told: OrderedDict[Hashable, int] = OrderedDict()
         self._all = Drain()
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
-        self._returning: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        self._places: defaultdict[str, Places] = defaultdict(Places)
 
     def served(self, kind: str = "", requests: int = 1) -> None:
         """Tells that requests of a kind were finished: what its drain rate is made of."""
@@ -65,14 +65,7 @@ class Herd:
             rate = max(self._drains[kind].rate(now), total * LEAST_SHARE)
             rate += max(0, capacity - total)
             room = max(1, round(rate * PROMISED))
-            returning = self._returning[kind]
-            for past in [second for second in returning if second <= now]:
-                del returning[past]
-            ahead = range(now + 1, now + 1 + longest_s)
-            second = next((each for each in ahead if returning[each] < room), None)
-            if second is None:
-                second = min(ahead, key=returning.__getitem__)
-            returning[second] += 1
+            second = self._places[kind].take(now, room, longest_s)
             if who is not None:
                 self._told[who] = second
                 self._told.move_to_end(who)
@@ -97,6 +90,37 @@ class Herd:
             self._rush_began = now
         self._sent_away = now
         return now - self._rush_began
+
+
+class Places:
+    """How many of one kind return in each of the seconds to come."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[int] = Counter()
+        self._ahead = range(0)
+        #: Of a second, and how many one takes by now, since all of them are full.
+        self._room = self._most = 0
+        #: No second before this one takes any more.
+        self._at = 0
+
+    def take(self, now: int, room: int, longest_s: int) -> int:
+        """The first second after `now` with fewer than `room`, or the first of the emptiest."""
+        ahead = range(now + 1, now + 1 + longest_s)
+        if ahead != self._ahead or room != self._room:
+            self._look_again(ahead, room)
+        while self._taken[self._at] >= self._most:
+            self._at += 1
+            if self._at not in ahead:
+                self._at = ahead[0]
+                self._most = max(self._most, 1 + min(map(self._taken.__getitem__, ahead)))
+        self._taken[self._at] += 1
+        return self._at
+
+    def _look_again(self, ahead: range, room: int) -> None:
+        for past in [second for second in self._taken if second < ahead[0]]:
+            del self._taken[past]
+        self._ahead, self._at = ahead, ahead[0]
+        self._room = self._most = room
 
 
 class Drain:

@@ -1,5 +1,6 @@
 """The keyring seals and opens, with one key or several, and never with a compromised one."""
 
+import hmac
 import threading
 
 import pytest
@@ -111,6 +112,11 @@ def test_a_key_that_is_added_is_recorded_with_it(db, changes):
     changes()
     keyring.add(Purpose.TOKEN, actor="command:shell")
     assert changes() == ["keyring.changed"]
+
+
+def test_a_mac_is_hmac_sha256_under_a_key_of_its_label(db):
+    expected = hmac.digest(sealing.derive("mac:device_code"), b"x", "sha256")
+    assert keyring.mac("device_code", b"x") == expected
 
 
 def test_macs_of_two_labels_differ(db):

@@ -1,4 +1,5 @@
 from collections import Counter
+from random import Random
 
 from ratelimit.herd import (
     FIRST_LONGEST_S,
@@ -8,6 +9,7 @@ from ratelimit.herd import (
     PROMISED,
     REMEMBERED,
     Herd,
+    Places,
 )
 from tests.hand_clock import HandClock
 
@@ -143,3 +145,17 @@ def test_only_so_many_are_remembered(hand: HandClock) -> None:
     hand.advance(1)
     assert not herd.is_due(0)
     assert len(herd._told) == REMEMBERED
+
+
+def test_a_place_is_the_first_second_with_room_and_when_all_are_full_the_first_of_the_emptiest():
+    places, plain, random = Places(), Counter[int](), Random(20261128)
+    now, room = 0, 5
+    for _ in range(3_000):
+        now += random.random() < 0.01
+        room = random.choice((2, 5, 9)) if random.random() < 0.02 else room
+        ahead = range(now + 1, now + 1 + LONGEST_S)
+        free = [second for second in ahead if plain[second] < room]
+        expected = free[0] if free else min(ahead, key=plain.__getitem__)
+        plain[expected] += 1
+        assert places.take(now, room, LONGEST_S) == expected
+    assert max(plain.values()) > 9
