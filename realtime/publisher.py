@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 CHANNEL = "pairings:changed"
 #: What was committed within this time travels together.
 GATHER_S = 0.002
+#: Where changes come all the time, so many of them do that a message leaves once in this time.
+EVERY_S = 0.01
 BATCH = 200
 TIMEOUT_S = 1.0
 #: For so long a batch is tried again; by then the gateways have looked by themselves.
@@ -59,11 +61,13 @@ class Publisher:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
+        last_at = -EVERY_S
         while True:
             changes = [self._changes.get()]
-            self._wait(GATHER_S)
+            self._wait(max(GATHER_S, last_at + EVERY_S - time.monotonic()))
             while len(changes) < BATCH and not self._changes.empty():
                 changes.append(self._changes.get())
+            last_at = time.monotonic()
             self._tell(client, changes)
 
     def _tell(self, client: redis.Redis, changes: list[str]) -> None:

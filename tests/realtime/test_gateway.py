@@ -292,6 +292,28 @@ def test_a_change_is_told_though_redis_is_away_for_a_moment(redis_client: Any) -
             assert is_heard(f"{pairing.hex} 7".encode())
 
 
+def test_changes_that_come_all_the_time_leave_together(redis_client: Any) -> None:
+    from realtime.publisher import CHANNEL, EVERY_S, Publisher
+
+    pairings = [uuid4() for _ in range(60)]
+    expected = {f"{each.hex} 1".encode() for each in pairings}
+    publisher = Publisher()
+    told: list[set[bytes]] = []
+    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(CHANNEL)
+        began_at = time.monotonic()
+        for pairing in pairings:
+            publisher.publish(pairing, 1)
+            time.sleep(0.001)
+        took_s = time.monotonic() - began_at
+        while set().union(*told) != expected and time.monotonic() < began_at + 10:
+            message = subscription.get_message(timeout=0.1)
+            if message and (ours := expected & set(message["data"].splitlines())):
+                told.append(ours)
+    assert sum(map(len, told)) == len(pairings)
+    assert len(told) <= took_s / EVERY_S + 2
+
+
 @contextmanager
 def heard(client: Any, channel: str) -> Any:
     with client.pubsub(ignore_subscribe_messages=True) as subscription:
