@@ -32,7 +32,7 @@ KNOWN = 50
 BESIDE = 1
 #: Too many come where fewer than this part of the callers are served, of at least so many in a
 #: second. It has to last: a stampede's devices are sent away at once, and then return as a ramp.
-SERVED = 1 / 2
+SERVED = 2 / 3
 FEWEST = 10
 SPAN_S, LASTING_S = 1.0, 5.0
 #: The share never falls below the first, and rises by the second in a second when all is over.
