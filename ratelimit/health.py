@@ -89,17 +89,22 @@ class Health:
             else:
                 self._suspect(erred=True)
 
-    def probed(self, good: bool) -> None:
-        """The probes have decided: `good` if one of them was answered in time."""
+    def probed(self, good: bool) -> bool:
+        """The probes have decided: `good` if one of them was answered in time.
+
+        True if they found the store back. It may have gone while they were asking.
+        """
         now = self._clock()
         with self._lock:
+            is_back = good and self.mode is Mode.LOCAL
             if not good:
                 self._enter(Mode.LOCAL)
-            elif self.mode is Mode.LOCAL:
+            elif is_back:
                 self.recovered_at = now
                 self._enter(Mode.RECOVERING)
             elif self.mode is Mode.SUSPECT:
                 self._enter(self._steady)
+            return is_back
 
     def waited(self) -> None:
         """Time has passed in which nobody may have called: a recovery may be over by now."""

@@ -193,19 +193,20 @@ class Store:
         while not self._closed:
             health.changed.clear()
             if health.mode is Mode.SUSPECT:
-                health.probed(self._deserves_trust())
+                self._probed(self._deserves_trust())
             elif health.mode is Mode.LOCAL:
                 health.changed.wait(self._probe_s * random.uniform(0.75, 1.25))  # noqa: S311
                 if not self._closed and self._answers_well():
-                    health.probed(good=True)
-                    self._tell_of_return()
+                    self._probed(good=True)
             elif health.mode is Mode.RECOVERING:
                 health.changed.wait(self._probe_s)
                 health.waited()
             elif self._retired():
                 return
 
-    def _tell_of_return(self) -> None:
+    def _probed(self, good: bool) -> None:
+        if not self.health.probed(good):
+            return
         try:
             self.on_return()
         except Exception:

@@ -75,6 +75,22 @@ def test_until_other_processes_have_found_it_too_the_share_binds(
     assert far.charge_now([FIVE]).allowed
 
 
+def test_a_store_that_went_while_its_probes_were_answered_is_settled_with_as_well(
+    far: Limiter, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answered_while_others_fail() -> bool:
+        far.store.health.failed()
+        far.store.health.failed()
+        proxy.heal()
+        return True
+
+    monkeypatch.setattr(far.store, "_deserves_trust", answered_while_others_fail)
+    proxy.refuse()
+    assert far.charge_now([FIVE]).local
+    eventually(lambda: far.settling.is_done)
+    assert far.charge_now([FIVE._replace(cost=0)]).quotas[0].remaining == 4
+
+
 def test_what_was_charged_without_redis_is_charged_there_when_it_is_back(
     far: Limiter, proxy: Proxy, limiter: Limiter
 ) -> None:
