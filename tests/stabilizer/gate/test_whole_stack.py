@@ -98,11 +98,16 @@ async def test_a_caller_over_its_limit_makes_no_query(stack, known):
     assert {reply.status for reply in refused} == {429}
 
 
-async def test_what_was_served_is_not_left_to_the_garbage_collector(stack, known):
+async def test_what_was_served_is_not_left_to_the_garbage_collector(stack, known, key):
     code = {"authorization": f"Bearer {device_code.mint(known.pk)}"}
+    operator = {"authorization": f"Bearer {key}"}
+    wishes = {"app_type": "tv", "model": "M"}
     with garbage() as found:
         assert (await stack.knock(path="/api/v1/me/")).status == 401
         assert (await stack.knock("POST", "/api/v1/pairings/U/ack/", headers=code)).status == 404
+        assert (await stack.knock(path="/api/v1/devices/", headers=operator)).status == 200
+        assert (await stack.knock(path="/static/admin/css/base.css")).status == 200
+        assert (await stack.knock("POST", "/api/v1/pairings/", data=wishes)).status == 201
     assert [each for each in found if isinstance(each, ASGIRequest)] == []
     assert [each for each in found if isinstance(each, dict) and each.get("type") == "http"] == []
 
