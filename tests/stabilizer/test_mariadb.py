@@ -165,8 +165,8 @@ def test_a_change_that_must_be_made_travels_with_what_follows_it(round_trips):
     with transaction.atomic():
         statements.must_update(Outbox, {"id": row.pk}, {"producer": "b"})
         put("c", postponed=True)
-    (whole,) = first_words(round_trips[1:])
-    assert whole == ["BEGIN", "UPDATE", "IF", "END", "INSERT", "COMMIT", "END"]
+    (travelled,) = first_words(round_trips[1:])
+    assert travelled == ["BEGIN", "UPDATE", "IF", "END", "INSERT", "COMMIT", "END"]
     assert stored() == ["b", "c"]
 
 
@@ -219,7 +219,7 @@ def test_nobody_sees_a_transaction_before_it_is_committed():
 
 def test_an_exception_undoes_what_was_sent_and_what_was_postponed():
     with pytest.raises(ZeroDivisionError):
-        fail_after(lambda: put("a"), lambda: put("b", postponed=True))
+        fail_after(lambda: put("a"), late("b"))
     put("c")
     assert stored() == ["c"]
     assert count_elsewhere() == 1
@@ -229,7 +229,7 @@ def test_an_inner_block_that_fails_takes_its_own_writes_with_it():
     with transaction.atomic():
         put("outer", postponed=True)
         with pytest.raises(ZeroDivisionError):
-            fail_after(lambda: put("inner"), lambda: put("late", postponed=True))
+            fail_after(lambda: put("inner"), late("late"))
         put("after", postponed=True)
     assert stored() == ["after", "outer"]
 
